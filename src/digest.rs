@@ -1,0 +1,219 @@
+//! Digests: BLAKE3 of our own making, and the `algorithm:hex` strings of the OCI.
+//!
+//! [`Hasher`] writes a domain first and a length before every field, so that two different lists of
+//! fields never give the same bytes. Nothing else in the tool hashes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A BLAKE3 digest of 32 bytes, shown as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Wraps the 32 bytes of a BLAKE3 hash.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Hashes plain bytes, without domain or length: the identity of a file's content.
+    pub fn of_content(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The first 16 hexadecimal digits (64 bits): for people to read and for the names of files.
+    pub fn short(&self) -> String {
+        self.to_string()[..16].to_owned()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(blake3::Hash::from_bytes(self.0).to_hex().as_str())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({})", self.short())
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let hash = blake3::Hash::from_hex(text).map_err(|_| DigestError(text.to_owned()))?;
+        Ok(Self(*hash.as_bytes()))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        } else {
+            <[u8; 32]>::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
+/// A text that is not the digest it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a digest")]
+pub struct DigestError(String);
+
+/// Hashes a list of fields: the domain first, then a length before every field.
+#[derive(Clone)]
+pub struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    /// Starts a hash in a domain, for example `imgraph build key 1`.
+    pub fn new(domain: &str) -> Self {
+        let mut hasher = Self(blake3::Hasher::new());
+        hasher.text(domain);
+        hasher
+    }
+
+    /// Adds a field of bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    /// Adds a field of text.
+    pub fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Adds a number as eight little-endian bytes.
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        self.0.update(&number.to_le_bytes());
+        self
+    }
+
+    /// Adds another digest.
+    pub fn digest(&mut self, digest: &Digest) -> &mut Self {
+        self.0.update(&digest.0);
+        self
+    }
+
+    /// The digest of all fields so far.
+    pub fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
+
+/// A digest as the OCI writes it: `sha256:` and 64 hexadecimal digits, or another algorithm.
+///
+/// Source: OCI image-spec, descriptor.md, "Digests".
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OciDigest(String);
+
+impl OciDigest {
+    /// The whole text, `algorithm:hex`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part behind the colon.
+    pub fn hex(&self) -> &str {
+        self.0.split_once(':').map_or("", |(_, hex)| hex)
+    }
+}
+
+impl FromStr for OciDigest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let wrong = || DigestError(text.to_owned());
+        let (algorithm, hex) = text.split_once(':').ok_or_else(wrong)?;
+        let is_name = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"+._-".contains(&c);
+        let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        let plausible = !algorithm.is_empty()
+            && algorithm.bytes().all(is_name)
+            && hex.len() >= 32
+            && hex.bytes().all(is_hex)
+            && (algorithm != "sha256" || hex.len() == 64);
+        if plausible { Ok(Self(text.to_owned())) } else { Err(wrong()) }
+    }
+}
+
+impl TryFrom<String> for OciDigest {
+    type Error = DigestError;
+
+    fn try_from(text: String) -> Result<Self, DigestError> {
+        text.parse()
+    }
+}
+
+impl From<OciDigest> for String {
+    fn from(digest: OciDigest) -> Self {
+        digest.0
+    }
+}
+
+impl fmt::Display for OciDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_before_every_field_keeps_lists_apart() {
+        let of = |fields: &[&str]| {
+            let mut hasher = Hasher::new("test");
+            for field in fields {
+                hasher.text(field);
+            }
+            hasher.finish()
+        };
+        assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
+        assert_ne!(of(&["ab"]), of(&["ab", ""]));
+        assert_eq!(of(&["ab", "c"]), of(&["ab", "c"]));
+    }
+
+    #[test]
+    fn the_domain_is_part_of_the_hash() {
+        assert_ne!(Hasher::new("a").finish(), Hasher::new("b").finish());
+    }
+
+    #[test]
+    fn a_digest_survives_its_text() {
+        let digest = Digest::of_content(b"imgraph");
+        assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+        assert!("abc".parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn oci_digests_are_checked() {
+        let hex = "0".repeat(64);
+        assert!(format!("sha256:{hex}").parse::<OciDigest>().is_ok());
+        for wrong in ["", "sha256", "sha256:abc", &format!("SHA256:{hex}"), &format!("sha256:{hex}0")] {
+            assert!(wrong.parse::<OciDigest>().is_err(), "{wrong}");
+        }
+    }
+}

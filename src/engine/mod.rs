@@ -1,0 +1,229 @@
+//! The one seam: what imgraph asks of whatever builds images.
+//!
+//! imgraph decides; an engine builds. An engine knows nothing of keys, plans or records: it is
+//! given exactly the files that were fingerprinted and the parents by their ids in its own store.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::context::Entry;
+use crate::digest::{Digest, OciDigest};
+use crate::history::Output;
+use crate::image::{ImageName, Platform};
+
+/// Something that builds images and keeps them in a store.
+pub trait Engine: Sync {
+    /// What it is and what it can do. Probed once, never assumed.
+    fn capabilities(&self) -> Result<Capabilities, EngineError>;
+
+    /// Builds an image. Blocks until it ended or `cancel` was raised and everything that it had
+    /// started is gone. The result has the references of the request and nothing else moved.
+    fn build(
+        &self,
+        request: &Request,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Built, EngineError>;
+
+    /// Where recorded outputs are now: one batched question. The answers are in the order of the
+    /// question.
+    fn present(&self, outputs: &[&Output]) -> Result<Vec<Presence>, EngineError>;
+
+    /// The content id of an image, engine-independent. Layers in `known` are not read again; what
+    /// was read is returned, to be remembered.
+    fn content(
+        &self,
+        built: &Built,
+        known: &BTreeMap<OciDigest, Digest>,
+    ) -> Result<Content, EngineError>;
+
+    /// Points references at an image of the store, moving them where they exist.
+    fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError>;
+
+    /// Removes an image that nothing shall refer to any more. References of others stay.
+    fn remove(&self, id: &OciDigest) -> Result<(), EngineError>;
+}
+
+/// What an engine is and can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The class of engine and store that a record names, for example `buildah`.
+    pub class: String,
+    /// The version, for people.
+    pub version: String,
+    /// The platform that it runs builds on.
+    pub platform: Platform,
+    /// Whether images come out with the same bytes when built again from the same inputs.
+    pub reproducible: bool,
+}
+
+/// One image to build.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The image.
+    pub image: ImageName,
+    /// The Dockerfile, absolute; only for messages. The bytes to build are in `dockerfile`.
+    pub dockerfile_path: PathBuf,
+    /// The bytes of the Dockerfile that were fingerprinted.
+    pub dockerfile: Vec<u8>,
+    /// The context directory, absolute.
+    pub context: PathBuf,
+    /// Everything of the context that the build may see, sorted by path, directories included.
+    pub files: Vec<Entry>,
+    /// The stage to build; `None` is the last.
+    pub target: Option<String>,
+    /// The platform to build for.
+    pub platform: Platform,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// The images of the workspace that the Dockerfile names, and what stands for them.
+    pub parents: Vec<Parent>,
+    /// Secrets, as `--secret` takes them (`id=npm,env=NPM_TOKEN`).
+    pub secrets: Vec<String>,
+    /// SSH agents, as `--ssh` takes them.
+    pub ssh: Vec<String>,
+    /// The references that shall point at the result: the key tag only, as long as it is not known
+    /// whether the result will be kept.
+    pub references: Vec<String>,
+    /// The time that everything in the image gets, in seconds since the Unix epoch.
+    pub epoch: u64,
+    /// Whether the engine's own cache is left unused.
+    pub cache: CacheUse,
+    /// A directory of this build alone, absolute; it exists, and is removed by the caller.
+    pub scratch: PathBuf,
+}
+
+/// Whether the engine may use its cache of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheUse {
+    /// As usual.
+    Use,
+    /// `--no-cache`.
+    Bypass,
+}
+
+/// A parent, pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// The reference as the Dockerfile has it after expansion.
+    pub reference: String,
+    /// The id in the engine's store of what stands for it.
+    pub id: OciDigest,
+    /// An immutable reference to the same: its key tag.
+    pub pinned: String,
+}
+
+/// What a build says while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A step begins, or is known to have been cached.
+    Step {
+        /// Its number, from 1.
+        number: u32,
+        /// How many there are, where known.
+        total: Option<u32>,
+        /// The instruction, one line.
+        text: String,
+        /// Whether it was taken from the cache.
+        cached: bool,
+    },
+    /// A line of output, without its end.
+    Log(String),
+}
+
+/// A built image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// How the store calls it.
+    pub output: Output,
+    /// How many steps there were.
+    pub steps: u32,
+    /// How many of them the engine took from its cache.
+    pub cached_steps: u32,
+}
+
+/// Where a recorded output is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// In the store, with all its references pointing at it.
+    Present,
+    /// In the store, but some references are missing or point elsewhere.
+    Untagged {
+        /// Those references.
+        references: Vec<String>,
+    },
+    /// Not in the store.
+    Missing,
+}
+
+/// The content id of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The content id.
+    pub id: Digest,
+    /// The layers that had to be read, by diff id.
+    pub layers: Vec<(OciDigest, Digest)>,
+}
+
+/// Why an engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A step of the user's Dockerfile failed.
+    #[error("{message}")]
+    Step {
+        /// What failed, one line.
+        message: String,
+        /// The line of the instruction in the Dockerfile, from 1, where it is known.
+        line: Option<u32>,
+        /// The exit code of a RUN.
+        exit_code: Option<i32>,
+    },
+    /// A file of the context changed while it was being handed over: the run reads it again.
+    #[error("{} changed while the build was reading it", path.display())]
+    ContextMoved {
+        /// The file, below the context.
+        path: PathBuf,
+    },
+    /// A file or directory could not be used.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The engine refuses for lack of a permission or a credential.
+    #[error("{0}")]
+    Auth(String),
+    /// The engine or the network is not there; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The engine cannot do this at all.
+    #[error("{0}")]
+    Unsupported(String),
+    /// `cancel` was raised.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// A flag, shared by the one who raises it and those who look.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Raises it.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was raised.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}

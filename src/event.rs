@@ -1,0 +1,192 @@
+//! Everything a run can tell: plain data. NDJSON is these values, serialised, one a line; the
+//! terminal draws the same values. `docs/events.md` is the contract; [`VERSION`] counts its breaks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fingerprint::reason::Reason;
+use crate::history::Ended;
+use crate::image::ImageName;
+
+/// The version of this format: raised when a field changes its meaning or goes; new fields and new
+/// events may come without.
+pub const VERSION: u32 = 1;
+
+/// One event, with its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Milliseconds since the Unix epoch.
+    pub time: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum What {
+    /// A run begins; always the first event.
+    RunStarted {
+        /// [`VERSION`].
+        version: u32,
+        /// The run's id, also the name of its folder of logs.
+        run: String,
+        /// The engine and why it was chosen, for people.
+        engine: String,
+        /// How many images were selected, with the ancestors they need.
+        selected: usize,
+        /// How many of them may have to be built.
+        planned: usize,
+        /// How many builds run at once.
+        jobs: usize,
+        /// The predicted duration of the run in milliseconds, where the history allows one.
+        predicted: Option<u64>,
+    },
+    /// An image was selected and is up to date: nothing will be done.
+    Fresh {
+        /// The image.
+        image: ImageName,
+    },
+    /// An image will, or may, be built.
+    Planned {
+        /// The image.
+        image: ImageName,
+        /// Why. Empty for an image that only waits for a parent.
+        reasons: Vec<Reason>,
+        /// The parents whose outcome decides.
+        waits_for: Vec<ImageName>,
+        /// The predicted duration in milliseconds.
+        predicted: Option<u64>,
+    },
+    /// Work on an image begins.
+    Started {
+        /// The image.
+        image: ImageName,
+        /// Why it is built.
+        reasons: Vec<Reason>,
+        /// Where its full log is written, relative to the workspace root.
+        log: String,
+        /// The predicted duration in milliseconds.
+        predicted: Option<u64>,
+    },
+    /// A step of a running build begins.
+    Step {
+        /// The image.
+        image: ImageName,
+        /// Its number, from 1.
+        number: u32,
+        /// How many there are, where the engine says so.
+        total: Option<u32>,
+        /// The instruction, one line.
+        text: String,
+        /// Whether the engine took it from its cache; known only when the step ended.
+        cached: bool,
+    },
+    /// A line that a build or a prepare printed.
+    Log {
+        /// The image.
+        image: ImageName,
+        /// The line, without its end.
+        line: String,
+    },
+    /// An image ended.
+    Finished {
+        /// The image.
+        image: ImageName,
+        /// How.
+        ended: Ended,
+        /// How long it took in milliseconds, from `started`.
+        duration: u64,
+        /// What came out, for built, cut off and restored images.
+        built: Option<Built>,
+        /// What went wrong, for failed images.
+        failure: Option<Failure>,
+        /// The failed ancestor, for blocked images.
+        blocked_by: Option<ImageName>,
+    },
+    /// Something the user should know; the run goes on.
+    Warning {
+        /// The image it is about.
+        image: Option<ImageName>,
+        /// A sentence.
+        message: String,
+    },
+    /// The user asked the run to end; running builds are being stopped.
+    Interrupted,
+    /// The run ended; always the last event.
+    RunFinished {
+        /// The totals.
+        summary: Summary,
+    },
+}
+
+/// What came out of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Built {
+    /// The references that point at it now.
+    pub references: Vec<String>,
+    /// The id in the engine's store.
+    pub id: String,
+    /// The content id.
+    pub content: String,
+    /// Whether the content is the same as that of the build before: dependents are cut off.
+    pub unchanged: bool,
+    /// The size of all layers in bytes.
+    pub size: u64,
+    /// How many steps the engine took from its cache, of how many.
+    pub cached_steps: u32,
+    /// How many steps there were.
+    pub steps: u32,
+}
+
+/// Why an image failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// One line: what failed.
+    pub message: String,
+    /// `path` of the Dockerfile, and the line of the failing instruction where it is known.
+    pub path: Option<String>,
+    /// The line, from 1.
+    pub line: Option<u32>,
+    /// The last lines of the log, at most twenty.
+    pub tail: Vec<String>,
+    /// Whether trying again may help: the engine or the network failed, not the Dockerfile.
+    pub transient: bool,
+    /// The log file, relative to the workspace root.
+    pub log: Option<String>,
+}
+
+/// The totals of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Images selected, with the ancestors they need.
+    pub selected: usize,
+    /// Up to date before the run.
+    pub fresh: usize,
+    /// Planned: stale, or waiting for a parent.
+    pub planned: usize,
+    /// Built.
+    pub built: usize,
+    /// Planned, but the inputs came out the same.
+    pub cut_off: usize,
+    /// Tagged again without a build.
+    pub restored: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Not built because an ancestor failed.
+    pub blocked: usize,
+    /// Not reached before the run was interrupted, or ended by `--fail-fast`.
+    pub not_reached: usize,
+    /// Wall time in milliseconds.
+    pub duration: u64,
+    /// The chain of builds that took longest, in order, with milliseconds.
+    pub critical_path: Vec<(ImageName, u64)>,
+    /// max(critical path, work / jobs) in milliseconds: no schedule could be faster.
+    pub lower_bound: u64,
+    /// The first cause: why the first planned image was stale.
+    pub first_cause: Option<(ImageName, Reason)>,
+    /// The folder of logs, relative to the workspace root; `None` where nothing was logged.
+    pub logs: Option<String>,
+    /// Whether the user interrupted it.
+    pub interrupted: bool,
+}

@@ -1,0 +1,3 @@
+//! What makes an image out of date.
+
+pub mod reason;

@@ -1,0 +1,30 @@
+//! imgraph rebuilds a tree of container images: only what is affected, parents first, siblings in
+//! parallel, stopping early where a rebuilt parent came out the same.
+//!
+//! ```text
+//! gather -> dockerfile -> graph -> gather -> fingerprint -> plan -> run(schedule, engine) -> ledger
+//!  (disk)     (pure)      (pure)   (files)     (pure)      (pure)        (effects)           (disk)
+//!                                                                           | Event
+//!                                                                           v
+//!                                                               report (terminal, NDJSON ...)
+//! ```
+//!
+//! The modules below are in reading order, which is the order of dependency: a module uses only
+//! modules declared above it. `ARCHITECTURE.md` has the invariants and the glossary.
+
+// Words: no file, process, clock or environment.
+pub mod digest;
+pub mod image;
+pub mod context;
+pub mod diagnostic;
+pub mod reference;
+
+// Core: values in, values out.
+pub mod dockerfile;
+pub mod fingerprint;
+pub mod history;
+pub mod event;
+
+// Effects.
+pub mod clock;
+pub mod engine;
