@@ -173,6 +173,8 @@ pub struct Summary {
     pub restored: usize,
     /// Failed.
     pub failed: usize,
+    /// Of those, how many failed in a way that trying again may mend.
+    pub transient: usize,
     /// Not built because an ancestor failed.
     pub blocked: usize,
     /// Not reached before the run was interrupted, or ended by `--fail-fast`.

@@ -50,6 +50,20 @@ pub struct Output {
     pub size: u64,
 }
 
+/// Where a recorded output is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// In the store, with all its references pointing at it.
+    Present,
+    /// In the store, but some references are missing or point elsewhere.
+    Untagged {
+        /// Those references.
+        references: Vec<String>,
+    },
+    /// Not in the store.
+    Missing,
+}
+
 /// The last run of a `prepare` command that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared {

@@ -21,8 +21,12 @@ pub mod reference;
 
 // Core: values in, values out.
 pub mod dockerfile;
+pub mod layers;
+pub mod graph;
 pub mod fingerprint;
 pub mod history;
+pub mod plan;
+pub mod schedule;
 pub mod event;
 
 // Effects.

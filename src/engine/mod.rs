@@ -3,15 +3,18 @@
 //! imgraph decides; an engine builds. An engine knows nothing of keys, plans or records: it is
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
+pub mod simulate;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::context::Entry;
 use crate::digest::{Digest, OciDigest};
 use crate::history::Output;
 use crate::image::{ImageName, Platform};
+
+pub use crate::cancel::Cancel;
+pub use crate::history::Presence;
 
 /// Something that builds images and keeps them in a store.
 pub trait Engine: Sync {
@@ -146,20 +149,6 @@ pub struct Built {
     pub cached_steps: u32,
 }
 
-/// Where a recorded output is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// In the store, with all its references pointing at it.
-    Present,
-    /// In the store, but some references are missing or point elsewhere.
-    Untagged {
-        /// Those references.
-        references: Vec<String>,
-    },
-    /// Not in the store.
-    Missing,
-}
-
 /// The content id of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
@@ -210,20 +199,4 @@ pub enum EngineError {
     /// `cancel` was raised.
     #[error("cancelled")]
     Cancelled,
-}
-
-/// A flag, shared by the one who raises it and those who look.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Raises it.
-    pub fn raise(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether it was raised.
-    pub fn is_raised(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
 }

@@ -67,11 +67,6 @@ pub enum Reason {
         /// What it is.
         new: Option<OciDigest>,
     },
-    /// What ADD fetches is another URL or checksum.
-    RemoteChanged {
-        /// The URL.
-        url: String,
-    },
     /// Another platform, target, engine flavour or frontend, or newer rules of imgraph.
     SettingChanged {
         /// Which.

@@ -1,0 +1,316 @@
+//! The engine that builds nothing: scripted durations, outcomes and contents.
+//!
+//! Everything else is real: it keeps a store on the disk, with images, references and removals, and
+//! it can be cancelled. `--engine simulate` in the real program uses it; so do most tests and the
+//! benches. What it does is written in `simulate.toml` at the workspace root:
+//!
+//! ```toml
+//! [default]
+//! duration = "20ms"
+//! [image."java/jre"]
+//! duration = "2s"
+//! outcome = "fail"        # or "ok", "unavailable" (the engine is gone), "hang" (until cancelled)
+//! content = "same"        # or "inputs": other inputs make another image
+//! ```
+#![expect(clippy::disallowed_methods, reason = "an engine reads its script and keeps a store")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::context::EntryKind;
+use crate::digest::{Digest, Hasher, OciDigest};
+use crate::engine::{
+    Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request,
+};
+use crate::history::Output;
+use crate::image::Platform;
+
+/// The class that records name.
+pub const CLASS: &str = "simulate";
+/// The script, at the workspace root.
+pub const SCRIPT: &str = "simulate.toml";
+/// What a simulated image weighs.
+const SIZE: u64 = 1_000_000;
+
+/// The simulated engine with its store.
+#[derive(Debug)]
+pub struct Simulate {
+    script: Script,
+    store: Mutex<Store>,
+}
+
+/// What each image does.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Script {
+    default: Behaviour,
+    image: BTreeMap<String, Behaviour>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Behaviour {
+    duration: Option<String>,
+    outcome: Option<Outcome>,
+    content: Option<ContentOf>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Ok,
+    Fail,
+    Unavailable,
+    Hang,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ContentOf {
+    Inputs,
+    Same,
+}
+
+/// What happened to the store; the file has one a line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Change {
+    Image { id: OciDigest },
+    Tag { id: OciDigest, references: Vec<String> },
+    Remove { id: OciDigest },
+}
+
+#[derive(Debug)]
+struct Store {
+    path: PathBuf,
+    images: BTreeMap<OciDigest, ()>,
+    tags: BTreeMap<String, OciDigest>,
+}
+
+impl Simulate {
+    /// Opens the engine of a workspace: its script at the root, its store in the state directory.
+    pub fn open(root: &Path, state: &Path) -> Result<Self, EngineError> {
+        let path = root.join(SCRIPT);
+        let script = match fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|error| EngineError::Unsupported(format!("{SCRIPT}: {error}")))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Script::default(),
+            Err(source) => return Err(EngineError::File { action: "read", path, source }),
+        };
+        Ok(Self { script, store: Mutex::new(Store::open(state)?) })
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn behaviour(&self, image: &str) -> Behaviour {
+        let usual = &self.script.default;
+        let own = self.script.image.get(image).cloned().unwrap_or_default();
+        Behaviour {
+            duration: own.duration.or_else(|| usual.duration.clone()),
+            outcome: own.outcome.or(usual.outcome),
+            content: own.content.or(usual.content),
+        }
+    }
+}
+
+impl Engine for Simulate {
+    fn capabilities(&self) -> Result<Capabilities, EngineError> {
+        Ok(Capabilities {
+            class: CLASS.to_owned(),
+            version: "scripted".to_owned(),
+            platform: Platform::host(),
+            reproducible: true,
+        })
+    }
+
+    fn build(
+        &self,
+        request: &Request,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Built, EngineError> {
+        let behaviour = self.behaviour(request.image.as_str());
+        let duration = duration(behaviour.duration.as_deref().unwrap_or("0ms"))?;
+        let step = |number, text: &str| Progress::Step {
+            number,
+            total: Some(2),
+            text: text.to_owned(),
+            cached: false,
+        };
+        progress(step(1, "FROM simulated"));
+        progress(step(2, &format!("RUN wait {} ms", duration.as_millis())));
+        let outcome = behaviour.outcome.unwrap_or(Outcome::Ok);
+        let long_enough = match outcome {
+            Outcome::Hang => Duration::from_secs(3_600),
+            Outcome::Ok | Outcome::Fail | Outcome::Unavailable => duration,
+        };
+        if cancel.wait(long_enough) {
+            return Err(EngineError::Cancelled);
+        }
+        progress(Progress::Log(format!("simulated {}", request.image)));
+        match outcome {
+            Outcome::Ok | Outcome::Hang => (),
+            Outcome::Fail => {
+                progress(Progress::Log("it was told to fail".to_owned()));
+                let message = "RUN wait: exit code 1".to_owned();
+                return Err(EngineError::Step { message, line: Some(1), exit_code: Some(1) });
+            }
+            Outcome::Unavailable => {
+                return Err(EngineError::Unavailable("the simulated engine is gone".to_owned()));
+            }
+        }
+        let id = match behaviour.content {
+            Some(ContentOf::Same) => Digest::of_content(request.image.as_str().as_bytes()),
+            Some(ContentOf::Inputs) | None => identity(request),
+        };
+        let id = oci(&id);
+        let mut store = self.store();
+        store.change(Change::Image { id: id.clone() })?;
+        let references = request.references.clone();
+        store.change(Change::Tag { id: id.clone(), references: references.clone() })?;
+        let diff_ids = vec![id.clone()];
+        let output = Output { id, manifest: None, references, diff_ids, size: SIZE };
+        Ok(Built { output, steps: 2, cached_steps: 0 })
+    }
+
+    fn present(&self, outputs: &[&Output]) -> Result<Vec<Presence>, EngineError> {
+        let store = self.store();
+        let presence = |output: &&Output| {
+            if !store.images.contains_key(&output.id) {
+                return Presence::Missing;
+            }
+            let astray = output.references.iter();
+            let astray = astray.filter(|reference| store.tags.get(*reference) != Some(&output.id));
+            let references: Vec<String> = astray.cloned().collect();
+            match references.is_empty() {
+                true => Presence::Present,
+                false => Presence::Untagged { references },
+            }
+        };
+        Ok(outputs.iter().map(presence).collect())
+    }
+
+    fn content(
+        &self,
+        built: &Built,
+        known: &BTreeMap<OciDigest, Digest>,
+    ) -> Result<Content, EngineError> {
+        let mut hasher = Hasher::new("simulated content");
+        let mut layers = Vec::new();
+        for diff_id in &built.output.diff_ids {
+            let layer = known.get(diff_id).copied();
+            let layer = layer.unwrap_or_else(|| {
+                let layer = Digest::of_content(diff_id.as_str().as_bytes());
+                layers.push((diff_id.clone(), layer));
+                layer
+            });
+            hasher.digest(&layer);
+        }
+        Ok(Content { id: hasher.finish(), layers })
+    }
+
+    fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError> {
+        let mut store = self.store();
+        if !store.images.contains_key(id) {
+            return Err(EngineError::Unavailable(format!("there is no image {id} in the store")));
+        }
+        store.change(Change::Tag { id: id.clone(), references: references.to_vec() })
+    }
+
+    fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
+        self.store().change(Change::Remove { id: id.clone() })
+    }
+}
+
+impl Store {
+    fn open(state: &Path) -> Result<Self, EngineError> {
+        let path = state.join("simulate.ndjson");
+        let mut store = Self { path, images: BTreeMap::new(), tags: BTreeMap::new() };
+        let text = match fs::read_to_string(&store.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(source) => {
+                return Err(EngineError::File { action: "read", path: store.path, source });
+            }
+        };
+        // A line that a killed process did not finish never happened.
+        for change in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+            store.apply(change);
+        }
+        Ok(store)
+    }
+
+    fn change(&mut self, change: Change) -> Result<(), EngineError> {
+        let failed =
+            |source| EngineError::File { action: "write", path: self.path.clone(), source };
+        if let Some(dir) = self.path.parent() {
+            fs::create_dir_all(dir).map_err(failed)?;
+        }
+        let file = File::options().create(true).append(true).open(&self.path);
+        let mut line = serde_json::to_string(&change).expect("a change is plain data");
+        line.push('\n');
+        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(failed)?;
+        self.apply(change);
+        Ok(())
+    }
+
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Image { id } => {
+                self.images.insert(id, ());
+            }
+            Change::Tag { id, references } => {
+                for reference in references {
+                    self.tags.insert(reference, id.clone());
+                }
+            }
+            Change::Remove { id } => {
+                self.tags.retain(|_, tagged| *tagged != id);
+                self.images.remove(&id);
+            }
+        }
+    }
+}
+
+/// The id of an image that depends on everything that its build could read.
+fn identity(request: &Request) -> Digest {
+    let mut hasher = Hasher::new("simulated image");
+    hasher.bytes(&request.dockerfile).text(request.target.as_deref().unwrap_or(""));
+    hasher.text(&request.platform.to_string());
+    for (name, value) in request.args.iter().chain(&request.labels) {
+        hasher.text(name).text(value);
+    }
+    for parent in &request.parents {
+        hasher.text(&parent.reference).text(parent.id.as_str());
+    }
+    for entry in &request.files {
+        hasher.bytes(entry.path.as_os_str().as_bytes()).number(u64::from(entry.mode));
+        match &entry.kind {
+            EntryKind::Directory => hasher.number(0),
+            EntryKind::File { size, content } => hasher.number(*size).digest(content),
+            EntryKind::Symlink(target) => hasher.bytes(target.as_os_str().as_bytes()),
+        };
+    }
+    hasher.finish()
+}
+
+fn oci(digest: &Digest) -> OciDigest {
+    format!("sha256:{digest}").parse().expect("64 hexadecimal digits are a digest")
+}
+
+/// `20ms` or `2s`.
+fn duration(text: &str) -> Result<Duration, EngineError> {
+    let number = |unit: &str| text.strip_suffix(unit).and_then(|number| number.parse().ok());
+    number("ms").map(Duration::from_millis).or_else(|| number("s").map(Duration::from_secs)).ok_or_else(
+        || EngineError::Unsupported(format!("{SCRIPT}: `{text}` is not a duration such as 20ms or 2s")),
+    )
+}

@@ -1,0 +1,276 @@
+//! Discovery: finds the Dockerfiles below the images directory.
+//!
+//! Directory by directory, all of one depth at once on all cores; nothing recurses. `.gitignore` and
+//! `ignore = [..]` are respected, hidden directories are passed over. A symbolic link to a directory
+//! is another name for what it leads to, never a way to walk, so that it cannot loop.
+#![expect(clippy::disallowed_methods, reason = "this module lists directories and reads Dockerfiles")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use globset::GlobSet;
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use rayon::prelude::*;
+
+use crate::diagnostic::{Diagnostic, Place};
+use crate::gather::GatherError;
+use crate::graph::spec::Found;
+use crate::layers::Layers;
+
+/// A link that leads nowhere, or out of the images directory.
+const ODD_LINK: &str = "IG006";
+/// A file that cannot be read, or whose name is not UTF-8.
+const UNREADABLE: &str = "IG007";
+
+/// Endings that are never Dockerfiles: what makes one, and what stands beside one.
+const NOT_DOCKERFILES: &[&str] = &[
+    ".template", ".j2", ".jinja2", ".in", ".tmpl", ".tpl", ".gotpl", ".em", ".dockerignore",
+    ".containerignore", ".orig", ".rej", ".bak", ".swp", "~",
+];
+
+/// What discovery found.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// The Dockerfiles, sorted by path.
+    pub found: Vec<Found>,
+    /// The bytes of each.
+    pub texts: Vec<Arc<[u8]>>,
+    /// Directories that were left out, below the images directory, and why.
+    pub hidden: BTreeMap<String, String>,
+    /// What could not be read.
+    pub problems: Vec<Diagnostic>,
+}
+
+/// Walks the images directory of a workspace. A missing directory is an empty tree.
+pub fn walk(root: &Path, layers: &Layers) -> Result<Tree, GatherError> {
+    let images = root.join(&layers.workspace.images);
+    let mut tree = Tree::default();
+    if !images.is_dir() {
+        return Ok(tree);
+    }
+    let rules = Rules {
+        images: &images,
+        prefix: match layers.workspace.images.as_str() {
+            "." => String::new(),
+            images => format!("{images}/"),
+        },
+        ignore: &layers.workspace.ignore,
+        dockerfiles: layers.workspace.dockerfiles.as_ref(),
+    };
+    let mut links = Vec::new();
+    let mut found: Vec<(String, Vec<u8>, Option<String>)> = Vec::new();
+    let mut level = vec![Directory { path: String::new(), ignores: ignores_above(root, &images) }];
+    while !level.is_empty() {
+        let listed: Vec<Listing> = level.par_iter().map(|dir| rules.list(dir)).collect();
+        level.clear();
+        for listing in listed {
+            level.extend(listing.directories);
+            links.extend(listing.links);
+            found.extend(listing.dockerfiles);
+            tree.hidden.extend(listing.hidden);
+            tree.problems.extend(listing.problems);
+        }
+    }
+    found.sort_by(|one, two| one.0.cmp(&two.0));
+    for (path, text, version) in found {
+        tree.found.push(Found { path: Arc::from(path), version, aliases: Vec::new() });
+        tree.texts.push(Arc::from(text));
+    }
+    follow_links(&rules, links, &mut tree);
+    Ok(tree)
+}
+
+/// The `.gitignore` files from the repository's root down to the images directory.
+fn ignores_above(root: &Path, images: &Path) -> Vec<Arc<Gitignore>> {
+    let repository = root.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(root);
+    let mut above: Vec<&Path> = images.ancestors().skip(1).collect();
+    above.retain(|dir| dir.starts_with(repository));
+    above.reverse();
+    above.into_iter().filter_map(gitignore).collect()
+}
+
+fn gitignore(dir: &Path) -> Option<Arc<Gitignore>> {
+    let file = dir.join(".gitignore");
+    if !file.is_file() {
+        return None;
+    }
+    let mut builder = GitignoreBuilder::new(dir);
+    // A bad line is skipped, as git does; the good ones hold.
+    drop(builder.add(file));
+    builder.build().ok().map(Arc::new)
+}
+
+struct Rules<'a> {
+    images: &'a Path,
+    /// The images directory relative to the workspace root, with a slash behind.
+    prefix: String,
+    ignore: &'a GlobSet,
+    dockerfiles: Option<&'a GlobSet>,
+}
+
+/// A directory to list: its path below the images directory, and the ignore files above it.
+struct Directory {
+    path: String,
+    ignores: Vec<Arc<Gitignore>>,
+}
+
+#[derive(Default)]
+struct Listing {
+    directories: Vec<Directory>,
+    links: Vec<String>,
+    dockerfiles: Vec<(String, Vec<u8>, Option<String>)>,
+    hidden: Vec<(String, String)>,
+    problems: Vec<Diagnostic>,
+}
+
+impl Rules<'_> {
+    fn list(&self, dir: &Directory) -> Listing {
+        let mut listing = Listing::default();
+        let here = self.images.join(&dir.path);
+        let entries = match fs::read_dir(&here) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let message = format!("cannot list this directory: {error}");
+                listing.problems.push(self.problem(UNREADABLE, &dir.path, message));
+                return listing;
+            }
+        };
+        let entries: Vec<fs::DirEntry> = entries.filter_map(Result::ok).collect();
+        let mut ignores = dir.ignores.clone();
+        if entries.iter().any(|entry| entry.file_name() == ".gitignore") {
+            ignores.extend(gitignore(&here));
+        }
+        for entry in entries {
+            self.sort_entry(&entry, dir, &ignores, &mut listing);
+        }
+        listing
+    }
+
+    fn sort_entry(
+        &self,
+        entry: &fs::DirEntry,
+        dir: &Directory,
+        ignores: &[Arc<Gitignore>],
+        listing: &mut Listing,
+    ) {
+        let Ok(kind) = entry.file_type() else { return };
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            // Only a name that could matter is worth a word: contexts may hold any bytes.
+            if name.to_string_lossy().contains("Dockerfile") {
+                let message = "a Dockerfile whose name is not UTF-8 is passed over".to_owned();
+                listing.problems.push(self.problem(UNREADABLE, &dir.path, message));
+            }
+            return;
+        };
+        let path = if dir.path.is_empty() { name.to_owned() } else { format!("{}/{name}", dir.path) };
+        let is_link = kind.is_symlink();
+        let is_dir = kind.is_dir() || is_link && entry.path().is_dir();
+        if !is_dir && !self.is_dockerfile(name, &path) || is_dir && name.starts_with('.') {
+            return;
+        }
+        if let Some(why) = self.ignored(&path, is_dir, ignores) {
+            listing.hidden.push((hidden_name(&path, is_dir), why));
+        } else if is_dir && is_link {
+            listing.links.push(path);
+        } else if is_dir {
+            listing.directories.push(Directory { path, ignores: ignores.to_vec() });
+        } else {
+            self.read(&entry.path(), path, listing);
+        }
+    }
+
+    fn read(&self, file: &Path, path: String, listing: &mut Listing) {
+        if !file.is_file() {
+            let message = "this is not a file".to_owned();
+            listing.problems.push(self.problem(ODD_LINK, &path, message));
+            return;
+        }
+        match fs::read(file) {
+            Ok(text) => {
+                let version = file.parent().map(|dir| dir.join("VERSION"));
+                let version = version.and_then(|file| fs::read_to_string(file).ok());
+                let version = version.map(|text| text.trim().to_owned());
+                let version = version.filter(|version| !version.is_empty());
+                listing.dockerfiles.push((path, text, version));
+            }
+            Err(error) => {
+                let message = format!("cannot read this file: {error}");
+                listing.problems.push(self.problem(UNREADABLE, &path, message));
+            }
+        }
+    }
+
+    fn is_dockerfile(&self, name: &str, path: &str) -> bool {
+        if let Some(globs) = self.dockerfiles {
+            return globs.is_match(path) || globs.is_match(name);
+        }
+        let usual = ["Dockerfile", "Containerfile"].iter().any(|word| {
+            name == *word
+                || name.strip_prefix(word).is_some_and(|rest| rest.len() > 1 && rest.starts_with('.'))
+                || name.strip_suffix(word).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+        });
+        usual && !NOT_DOCKERFILES.iter().any(|ending| name.ends_with(ending))
+    }
+
+    fn ignored(&self, path: &str, is_dir: bool, ignores: &[Arc<Gitignore>]) -> Option<String> {
+        if self.ignore.is_match(path) {
+            return Some("`ignore` of layers.toml".to_owned());
+        }
+        let full = self.images.join(path);
+        for ignore in ignores.iter().rev() {
+            match ignore.matched(&full, is_dir) {
+                ignore::Match::None => (),
+                ignore::Match::Whitelist(_) => return None,
+                ignore::Match::Ignore(glob) => return Some(format!("`{}` of .gitignore", glob.original())),
+            }
+        }
+        None
+    }
+
+    fn problem(&self, code: &'static str, path: &str, message: String) -> Diagnostic {
+        let path = format!("{}{path}", self.prefix);
+        let place = Place { path: Arc::from(path.trim_end_matches('/')), span: None };
+        Diagnostic::error(code, message).at_place(place)
+    }
+}
+
+/// The image that a hidden entry would have been, or the directory of several.
+fn hidden_name(path: &str, is_dir: bool) -> String {
+    match path.rsplit_once('/') {
+        Some((dir, _)) if !is_dir => dir.to_owned(),
+        _ => path.to_owned(),
+    }
+}
+
+/// Gives every image behind a linked directory the linked path as another one.
+fn follow_links(rules: &Rules<'_>, links: Vec<String>, tree: &mut Tree) {
+    let Ok(images) = fs::canonicalize(rules.images) else { return };
+    for link in links {
+        let target = fs::canonicalize(rules.images.join(&link));
+        let inside = target.ok().and_then(|target| inside(&images, &target));
+        let Some(target) = inside else {
+            let message = "this link leads out of the images directory and is passed over".to_owned();
+            let mut problem = rules.problem(ODD_LINK, &link, message);
+            problem.severity = crate::diagnostic::Severity::Note;
+            tree.problems.push(problem);
+            continue;
+        };
+        for found in &mut tree.found {
+            let rest = match target.as_str() {
+                "" => Some(&*found.path),
+                target => found.path.strip_prefix(target).and_then(|rest| rest.strip_prefix('/')),
+            };
+            if let Some(rest) = rest {
+                found.aliases.push(format!("{link}/{rest}"));
+            }
+        }
+    }
+}
+
+fn inside(images: &Path, target: &Path) -> Option<String> {
+    let relative: PathBuf = target.strip_prefix(images).ok()?.to_path_buf();
+    relative.to_str().map(str::to_owned)
+}

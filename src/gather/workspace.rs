@@ -1,0 +1,114 @@
+//! The texts of a workspace: `layers.toml` and every Dockerfile.
+#![expect(clippy::disallowed_methods, reason = "this module reads the workspace")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Place, Sources};
+use crate::gather::GatherError;
+use crate::gather::walk::{self, Tree};
+use crate::graph::spec::Found;
+use crate::layers::{self, Layers};
+
+/// The file that marks the root of a workspace.
+pub const LAYERS_FILE: &str = "layers.toml";
+/// The directory of the images where `layers.toml` says nothing else.
+pub const IMAGES_DIR: &str = "images";
+/// The images directory has no Dockerfile, or is not there.
+const NO_IMAGES: &str = "IG005";
+
+/// What the disk says of a workspace.
+#[derive(Debug)]
+pub struct Workspace {
+    /// Its root, absolute.
+    pub root: PathBuf,
+    /// `layers.toml`, or the defaults.
+    pub layers: Layers,
+    /// The Dockerfiles, sorted by path.
+    pub found: Vec<Found>,
+    /// The bytes of each.
+    pub texts: Vec<Arc<[u8]>>,
+    /// Directories below the images directory that were left out, and why.
+    pub hidden: BTreeMap<String, String>,
+    /// What is wrong so far.
+    pub problems: Vec<Diagnostic>,
+    layers_text: Arc<str>,
+}
+
+/// The root of the workspace around a directory: the nearest one upward with `layers.toml`, else the
+/// nearest with `images/`.
+pub fn find_root(start: &Path) -> Option<PathBuf> {
+    let marked = |dir: &&Path| dir.join(LAYERS_FILE).is_file();
+    let plain = |dir: &&Path| dir.join(IMAGES_DIR).is_dir();
+    let root = start.ancestors().find(marked).or_else(|| start.ancestors().find(plain));
+    root.map(Path::to_path_buf)
+}
+
+/// Reads a workspace.
+pub fn read(root: &Path) -> Result<Workspace, GatherError> {
+    let path = root.join(LAYERS_FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(GatherError::new("read", path, error)),
+    };
+    let layers_text: Arc<str> = Arc::from(String::from_utf8_lossy(&bytes));
+    let (layers, problems) = layers::parse(&layers_text);
+    let file: Arc<str> = Arc::from(LAYERS_FILE);
+    let mut problems: Vec<Diagnostic> =
+        problems.into_iter().map(|problem| problem.in_file(&file)).collect();
+    let tree = walk::walk(root, &layers)?;
+    problems.extend(tree.problems.iter().cloned());
+    if tree.found.is_empty() && problems.is_empty() {
+        problems.push(no_images(root, &layers));
+    }
+    let Tree { found, texts, hidden, problems: _ } = tree;
+    Ok(Workspace { root: root.to_path_buf(), layers, found, texts, hidden, problems, layers_text })
+}
+
+fn no_images(root: &Path, layers: &Layers) -> Diagnostic {
+    let images = &layers.workspace.images;
+    let place = Place { path: Arc::from(images.as_str()), span: None };
+    let message = match root.join(images).is_dir() {
+        true => format!("there is no Dockerfile below `{images}`"),
+        false => format!("there is no directory `{images}`"),
+    };
+    let help = "put a Dockerfile into images/<layer>/<name>/, or set [workspace] images in layers.toml";
+    Diagnostic::error(NO_IMAGES, message).at_place(place).help(help)
+}
+
+impl Workspace {
+    /// The path of a Dockerfile relative to the root.
+    pub fn dockerfile_path(&self, found: usize) -> String {
+        let path = &self.found[found].path;
+        match self.layers.workspace.images.as_str() {
+            "." => path.to_string(),
+            images => format!("{images}/{path}"),
+        }
+    }
+
+    /// The texts that the given diagnostics point into.
+    pub fn sources(&self, problems: &[Diagnostic]) -> Sources {
+        let mut sources = Sources::default();
+        sources.insert(Arc::from(LAYERS_FILE), Arc::clone(&self.layers_text));
+        let related = |problem: &Diagnostic| {
+            let related: Vec<Place> = problem.related.iter().map(|(place, _)| place.clone()).collect();
+            problem.place.iter().cloned().chain(related).map(|place| place.path).collect::<Vec<_>>()
+        };
+        let wanted: std::collections::BTreeSet<Arc<str>> =
+            problems.iter().flat_map(related).collect();
+        if wanted.is_empty() {
+            return sources;
+        }
+        for (index, text) in self.texts.iter().enumerate() {
+            let path = self.dockerfile_path(index);
+            if wanted.contains(path.as_str()) {
+                sources.insert(Arc::from(path), Arc::from(String::from_utf8_lossy(text)));
+            }
+        }
+        sources
+    }
+}

@@ -1,0 +1,33 @@
+//! Amounts with a unit: `24h`, `250MB`.
+
+/// Seconds from `90s`, `15m`, `24h`, `7d`, `2w`.
+pub(crate) fn seconds(text: &str) -> Option<u64> {
+    scaled(text, |unit| match unit {
+        "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3_600),
+        "d" => Some(86_400),
+        "w" => Some(604_800),
+        _ => None,
+    })
+}
+
+/// Bytes from `512KB`, `250MB`, `1GB` (powers of 1000) and `250MiB` (powers of 1024).
+pub(crate) fn bytes(text: &str) -> Option<u64> {
+    scaled(text, |unit| match unit {
+        "B" => Some(1),
+        "KB" | "kB" => Some(1_000),
+        "MB" => Some(1_000_000),
+        "GB" => Some(1_000_000_000),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    })
+}
+
+fn scaled(text: &str, factor: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    number.checked_mul(factor(text[digits..].trim())?)
+}

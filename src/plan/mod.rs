@@ -1,0 +1,337 @@
+//! What has to be done, and why: from graph, inputs and history to a list of steps.
+//!
+//! [`plan`] decides every image of a selection, parents first. Where all parents are known to be
+//! fresh, the build key is known and the decision is final; below a parent that may change, it is
+//! [`Decision::Pending`] and `run` asks [`decide`] again when the parent has finished.
+//!
+//! Knows no engine: whether an output is still there is asked through [`Facts::present`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::context::Entry;
+use crate::digest::{Digest, Hasher, OciDigest};
+use crate::dockerfile::Flavour;
+use crate::fingerprint::difference::difference;
+use crate::fingerprint::reason::{PrepareCause, Reason};
+use crate::fingerprint::{Inputs, Parent, key, leaf, leaves};
+use crate::graph::{Edge, ImageGraph};
+use crate::history::{History, Presence, Record};
+use crate::image::{ImageId, ImageName};
+use crate::layers::{Cutoff, Layers};
+
+/// What decisions rest on.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// The images.
+    pub graph: &'a ImageGraph,
+    /// `layers.toml`.
+    pub layers: &'a Layers,
+    /// The class of the engine that will build: outputs of another one do not count.
+    pub engine: &'a str,
+    /// Whose rules Dockerfiles are expanded by.
+    pub flavour: Flavour,
+    /// The pinned digests of external images, by reference as written.
+    pub pins: &'a BTreeMap<String, OciDigest>,
+    /// Where the output of a record is, with the references that its image shall have.
+    pub present: &'a dyn Fn(ImageId, &Record) -> Presence,
+}
+
+/// What is wanted, beside the facts.
+pub struct Wanted<'a> {
+    /// The images to decide: a selection with the ancestors that it needs.
+    pub images: &'a BTreeSet<ImageId>,
+    /// The images to build whatever their keys say.
+    pub forced: &'a BTreeSet<ImageId>,
+    /// The images whose `prepare` has to run first, and why.
+    pub prepare: &'a BTreeMap<ImageId, PrepareCause>,
+}
+
+/// A list of decisions.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// One for each image that was wanted, parents first.
+    pub steps: Vec<Step>,
+}
+
+/// The decision about one image.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The image.
+    pub image: ImageId,
+    /// What will be done.
+    pub decision: Decision,
+    /// Why; empty for fresh images and for those that only wait.
+    pub reasons: Vec<Reason>,
+    /// The parents that may come out different.
+    pub waits_for: Vec<ImageId>,
+    /// The build key, where it is known.
+    pub key: Option<Digest>,
+    /// The predicted duration in milliseconds, where there is history.
+    pub predicted: Option<u64>,
+}
+
+/// What will be done about an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing: the build key is that of the record and the output is there.
+    Fresh,
+    /// The output of an earlier build is tagged again.
+    Restore,
+    /// It is built.
+    Rebuild,
+    /// It is decided when its parents, or its own `prepare`, have finished.
+    Pending,
+}
+
+/// What the build key of an image calls for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Fresh,
+    /// The output of this record is tagged again.
+    Restore(Box<Record>),
+    /// A build.
+    Rebuild(Vec<Reason>),
+}
+
+impl Plan {
+    /// The steps that are not fresh.
+    pub fn work(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.decision != Decision::Fresh)
+    }
+}
+
+/// Decides every wanted image. `entries` has the context of each, by number; an image that has to be
+/// prepared first may have none.
+pub fn plan(
+    facts: &Facts<'_>,
+    history: &History,
+    entries: &[Option<Vec<Entry>>],
+    wanted: &Wanted<'_>,
+) -> Plan {
+    let mut identities: Vec<Option<Digest>> = vec![None; facts.graph.len()];
+    let guess = Durations::new(facts, history);
+    let mut steps = Vec::with_capacity(wanted.images.len());
+    for id in facts.graph.order().iter().copied().filter(|id| wanted.images.contains(id)) {
+        let mut step = match (wanted.prepare.get(&id), &entries[id.index()]) {
+            (Some(cause), _) => unprepared(id, cause),
+            (None, None) => unprepared(id, &PrepareCause::NeverRan),
+            (None, Some(entries)) => {
+                let inputs = facts.inputs(id, entries);
+                decide_now_or_later(facts, history, (id, &inputs), &identities)
+            }
+        };
+        if wanted.forced.contains(&id) && step.decision != Decision::Pending {
+            step.decision = Decision::Rebuild;
+            step.reasons.insert(0, Reason::Forced);
+        }
+        if let (Decision::Fresh | Decision::Restore, Some(key)) = (step.decision, step.key) {
+            let record = match step.decision {
+                Decision::Restore => history.by_key.get(&key),
+                _ => history.records.get(facts.graph.name(id)),
+            };
+            identities[id.index()] = record.map(|record| facts.identity(id, record));
+        }
+        if step.decision != Decision::Fresh {
+            step.predicted = guess.of(id);
+        }
+        steps.push(step);
+    }
+    Plan { steps }
+}
+
+fn unprepared(image: ImageId, cause: &PrepareCause) -> Step {
+    Step {
+        image,
+        decision: Decision::Pending,
+        reasons: vec![Reason::PrepareNeeded { cause: cause.clone() }],
+        waits_for: Vec::new(),
+        key: None,
+        predicted: None,
+    }
+}
+
+fn decide_now_or_later(
+    facts: &Facts<'_>,
+    history: &History,
+    (image, inputs): (ImageId, &Inputs<'_>),
+    identities: &[Option<Digest>],
+) -> Step {
+    let mut waits_for: Vec<ImageId> = inputs.image.parents.iter().map(|edge| edge.parent).collect();
+    waits_for.retain(|parent| identities[parent.index()].is_none());
+    waits_for.sort_unstable();
+    waits_for.dedup();
+    // A parent that is not known yet stands as it was: what is left to differ is the image's own.
+    let recorded = |edge: &Edge| {
+        let record = history.records.get(facts.graph.name(edge.parent));
+        record.map(|record| facts.identity(edge.parent, record))
+    };
+    let identity = |edge: &Edge| {
+        let known = identities[edge.parent.index()].or_else(|| recorded(edge));
+        (facts.graph.name(edge.parent), known.unwrap_or(Digest::from_bytes([0; 32])))
+    };
+    let key = key(inputs, &identity);
+    let verdict = decide(facts, history, (image, inputs), key, &identity);
+    let step = |decision, reasons, key| Step {
+        image,
+        decision,
+        reasons,
+        waits_for: Vec::new(),
+        key,
+        predicted: None,
+    };
+    let mut step = match (verdict, waits_for.is_empty()) {
+        (Verdict::Fresh, true) => step(Decision::Fresh, Vec::new(), Some(key)),
+        (Verdict::Restore(_), true) => step(Decision::Restore, Vec::new(), Some(key)),
+        (Verdict::Rebuild(reasons), true) => step(Decision::Rebuild, reasons, Some(key)),
+        (Verdict::Fresh | Verdict::Restore(_), false) => step(Decision::Pending, Vec::new(), None),
+        (Verdict::Rebuild(reasons), false) => step(Decision::Rebuild, reasons, None),
+    };
+    step.waits_for = waits_for;
+    step
+}
+
+/// What a build key calls for.
+pub fn decide<'a>(
+    facts: &Facts<'_>,
+    history: &History,
+    (id, inputs): (ImageId, &Inputs<'a>),
+    key: Digest,
+    parent: &dyn Fn(&Edge) -> Parent<'a>,
+) -> Verdict {
+    let record = history.records.get(&inputs.image.spec.name);
+    let ours = record.filter(|record| {
+        record.engine == facts.engine && record.platform == inputs.image.platform
+    });
+    if let Some(record) = ours.filter(|record| record.build_key == key) {
+        return match (facts.present)(id, record) {
+            Presence::Present => Verdict::Fresh,
+            Presence::Untagged { .. } => Verdict::Restore(Box::new(record.clone())),
+            Presence::Missing => Verdict::Rebuild(vec![Reason::OutputMissing]),
+        };
+    }
+    let earlier = history.by_key.get(&key).filter(|record| record.engine == facts.engine);
+    if let Some(record) = earlier
+        && (facts.present)(id, record) != Presence::Missing
+    {
+        return Verdict::Restore(Box::new(record.clone()));
+    }
+    Verdict::Rebuild(match (record, ours) {
+        (None, _) => vec![Reason::NeverBuilt],
+        (Some(record), None) if record.engine != facts.engine => {
+            vec![Reason::OtherEngine { engine: record.engine.clone() }]
+        }
+        (Some(record), _) => since(record, inputs, parent),
+    })
+}
+
+/// Everything that changed since a record.
+fn since<'a>(
+    record: &Record,
+    inputs: &Inputs<'a>,
+    parent: &dyn Fn(&Edge) -> Parent<'a>,
+) -> Vec<Reason> {
+    let unknown_rules = || vec![Reason::SettingChanged { name: "rules".to_owned() }];
+    let Some(old) = leaf::decode(&record.leaves) else { return unknown_rules() };
+    let reasons = difference(&old, &leaves(inputs, parent), &inputs.image.spec.dockerfile);
+    if reasons.is_empty() { unknown_rules() } else { reasons }
+}
+
+impl<'a> Facts<'a> {
+    /// The inputs of an image with the context that it has.
+    pub fn inputs(&self, id: ImageId, entries: &'a [Entry]) -> Inputs<'a> {
+        Inputs {
+            image: self.graph.image(id),
+            entries,
+            flavour: self.flavour,
+            epoch: self.layers.workspace.epoch,
+            pins: self.pins,
+        }
+    }
+
+    /// What stands for an image in the build keys of its children, by the `cutoff` of its layer.
+    pub fn identity(&self, id: ImageId, record: &Record) -> Digest {
+        let layer = self.graph.image(id).spec.layer;
+        match layer.map_or(Cutoff::Content, |row| self.layers.layers[row].cutoff) {
+            Cutoff::Content => record.content,
+            Cutoff::Digest => Hasher::new("output id").text(record.output.id.as_str()).finish(),
+            Cutoff::Inputs => Hasher::new("built from").digest(&record.build_key).finish(),
+        }
+    }
+}
+
+/// The immutable reference of what is built with a key.
+pub fn key_reference(repository: &str, key: &Digest) -> String {
+    format!("{repository}:ig-{}", &key.to_string()[..32])
+}
+
+/// The source keys of the images whose context is known and whose parents have one, by number.
+pub fn source_keys(facts: &Facts<'_>, entries: &[Option<Vec<Entry>>]) -> Vec<Option<Digest>> {
+    let mut keys: Vec<Option<Digest>> = vec![None; facts.graph.len()];
+    for id in facts.graph.order() {
+        let Some(entries) = &entries[id.index()] else { continue };
+        keys[id.index()] = source_key(facts, *id, entries, &keys);
+    }
+    keys
+}
+
+/// The source key of one image, if those of its parents are known.
+pub fn source_key(
+    facts: &Facts<'_>,
+    id: ImageId,
+    entries: &[Entry],
+    keys: &[Option<Digest>],
+) -> Option<Digest> {
+    let image = facts.graph.image(id);
+    if image.parents.iter().any(|edge| keys[edge.parent.index()].is_none()) {
+        return None;
+    }
+    let inputs = Facts { graph: facts.graph, ..*facts };
+    let parent = |edge: &Edge| {
+        let key = keys[edge.parent.index()].unwrap_or(Digest::from_bytes([0; 32]));
+        (facts.graph.name(edge.parent), key)
+    };
+    Some(key(&inputs.inputs(id, entries), &parent))
+}
+
+/// How long builds take, from history.
+pub struct Durations {
+    own: Vec<Option<u64>>,
+    by_layer: BTreeMap<Option<usize>, u64>,
+}
+
+impl Durations {
+    /// Looks every image up; an unknown one counts as a slow one of its layer.
+    pub fn new(facts: &Facts<'_>, history: &History) -> Self {
+        let own = |name: &ImageName| {
+            let built = history.durations.get(name).copied()?;
+            Some(built + history.prepared.get(name).map_or(0, |prepared| prepared.duration))
+        };
+        let own: Vec<Option<u64>> =
+            facts.graph.iter().map(|(_, image)| own(&image.spec.name)).collect();
+        let mut known: BTreeMap<Option<usize>, Vec<u64>> = BTreeMap::new();
+        for (id, image) in facts.graph.iter() {
+            if let Some(duration) = own[id.index()] {
+                known.entry(image.spec.layer).or_default().push(duration);
+            }
+        }
+        let slow = |mut durations: Vec<u64>| {
+            durations.sort_unstable();
+            durations[(durations.len() - 1) * 9 / 10]
+        };
+        Self { own, by_layer: known.into_iter().map(|(layer, known)| (layer, slow(known))).collect() }
+    }
+
+    /// The recorded duration of an image in milliseconds.
+    pub fn of(&self, id: ImageId) -> Option<u64> {
+        self.own[id.index()]
+    }
+
+    /// The recorded duration, or what stands in for it: a slow image of the same layer, else a minute.
+    pub fn or_guess(&self, id: ImageId, layer: Option<usize>) -> u64 {
+        self.of(id).or_else(|| self.by_layer.get(&layer).copied()).unwrap_or(60_000)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,540 @@
+//! The thread that owns the state of a run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use crate::clock::{self, Timer};
+use crate::context::Entry;
+use crate::digest::Digest;
+use crate::engine::{CacheUse, Parent, Request};
+use crate::event::{self, Failure, Summary, What};
+use crate::fingerprint::reason::Reason;
+use crate::fingerprint::{self, leaf};
+use crate::graph::Edge;
+use crate::history::{Ended, Output, Presence, Record};
+use crate::image::{ImageId, ImageName};
+use crate::layers::Cutoff;
+use crate::ledger::{self, LedgerError};
+use crate::plan::{self, Decision, Durations, Step, Verdict, decide, key_reference};
+use crate::run::summary::{self, Finished};
+use crate::run::work::{self, Done, Failed, Job, Log, Message, Outcome, Shared};
+use crate::run::{Options, Run};
+use crate::schedule::Schedule;
+
+/// How often a raised cancel is looked for while nothing happens.
+const TICK: Duration = Duration::from_millis(50);
+/// How often a build is begun again because its files moved under it.
+const MOVES: u32 = 3;
+
+/// Starts a worker.
+pub(crate) type Spawn<'f, 'a> = &'f dyn Fn(Box<dyn FnOnce() + Send + 'a>);
+
+/// The state of a run.
+pub(crate) struct Dispatcher<'a, 'e> {
+    run: Run<'a>,
+    shared: Shared<'a>,
+    sender: Sender<Message>,
+    emit: &'e mut dyn FnMut(What),
+    schedule: Schedule,
+    steps: BTreeMap<ImageId, &'a Step>,
+    durations: Durations,
+    /// What stands for each image now: its record where it is fresh, or the one of this run.
+    current: Vec<Option<Arc<Record>>>,
+    source_keys: Vec<Option<Digest>>,
+    /// When the work on an image began, and how often its files moved since.
+    begun: BTreeMap<ImageId, (Timer, u32)>,
+    /// How many workers have not reported yet.
+    workers: usize,
+    finished: Vec<Finished>,
+    interrupted: bool,
+}
+
+impl<'a, 'e> Dispatcher<'a, 'e> {
+    pub(crate) fn new(
+        run: Run<'a>,
+        shared: Shared<'a>,
+        sender: Sender<Message>,
+        emit: &'e mut dyn FnMut(What),
+    ) -> Self {
+        let plan = run.plan;
+        let history = run.ledger.history();
+        let durations = Durations::new(&run.facts, history);
+        let graph = run.facts.graph;
+        let cost = |step: &Step| {
+            (step.image, durations.or_guess(step.image, graph.image(step.image).spec.layer))
+        };
+        let work: Vec<(ImageId, u64)> = plan.work().map(cost).collect();
+        let mut current = vec![None; graph.len()];
+        for step in plan.steps.iter().filter(|step| step.decision == Decision::Fresh) {
+            current[step.image.index()] = history.records.get(graph.name(step.image)).cloned();
+        }
+        Self {
+            schedule: Schedule::new(graph, &work),
+            steps: plan.work().map(|step| (step.image, step)).collect(),
+            source_keys: plan::source_keys(&run.facts, &run.entries),
+            durations,
+            current,
+            begun: BTreeMap::new(),
+            workers: 0,
+            finished: Vec::new(),
+            interrupted: false,
+            run,
+            shared,
+            sender,
+            emit,
+        }
+    }
+
+    pub(crate) fn run(
+        mut self,
+        messages: &Receiver<Message>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<Summary, LedgerError> {
+        let timer = Timer::start();
+        self.announce()?;
+        let result = self.work_off(messages, spawn);
+        if result.is_err() {
+            // The workers must end before the scope can; what they still say is not recorded.
+            self.shared.cancel.raise();
+            while self.workers > 0 {
+                match messages.recv() {
+                    Ok(Message::Tell(_)) => (),
+                    Ok(_) => self.workers -= 1,
+                    Err(_) => break,
+                }
+            }
+            result?;
+        }
+        let summary = self.summary(timer.elapsed());
+        self.run.ledger.append([ledger::Entry::RunFinished { finished: clock::now() }])?;
+        (self.emit)(What::RunFinished { summary: summary.clone() });
+        Ok(summary)
+    }
+
+    fn announce(&mut self) -> Result<(), LedgerError> {
+        let Options { run, engine_note, jobs, .. } = &self.run.options;
+        let started = ledger::Entry::RunStarted { run: run.clone(), started: clock::now() };
+        self.run.ledger.append([started])?;
+        (self.emit)(What::RunStarted {
+            version: event::VERSION,
+            run: run.clone(),
+            engine: engine_note.clone(),
+            selected: self.run.plan.steps.len(),
+            planned: self.steps.len(),
+            jobs: *jobs,
+            predicted: self.predicted(),
+        });
+        let graph = self.run.facts.graph;
+        for step in &self.run.plan.steps {
+            let image = graph.name(step.image).clone();
+            (self.emit)(match step.decision {
+                Decision::Fresh => What::Fresh { image },
+                Decision::Restore | Decision::Rebuild | Decision::Pending => What::Planned {
+                    image,
+                    reasons: step.reasons.clone(),
+                    waits_for: step.waits_for.iter().map(|id| graph.name(*id).clone()).collect(),
+                    predicted: self.durations.of(step.image),
+                },
+            });
+        }
+        Ok(())
+    }
+
+    /// The least that the run can take, where every image has a history.
+    fn predicted(&self) -> Option<u64> {
+        let known: Option<Vec<u64>> =
+            self.steps.keys().map(|id| self.durations.of(*id)).collect();
+        let work: u64 = known?.iter().sum();
+        let longest = self.steps.keys().map(|id| self.schedule.remaining(*id)).max()?;
+        Some(longest.max(work / self.run.options.jobs as u64))
+    }
+
+    fn work_off(
+        &mut self,
+        messages: &Receiver<Message>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        loop {
+            self.stop_if_told()?;
+            while self.workers < self.run.options.jobs
+                && let Some(id) = self.schedule.start()
+            {
+                self.begin(id, spawn)?;
+            }
+            if self.workers == 0 && self.schedule.open() == 0 {
+                return Ok(());
+            }
+            match messages.recv_timeout(TICK) {
+                Ok(message) => self.receive(message, spawn)?,
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    /// Starts nothing more once the user, or the limit of failures, says so.
+    fn stop_if_told(&mut self) -> Result<(), LedgerError> {
+        let failures = self.finished.iter().filter(|end| end.ended == Ended::Failed).count();
+        let limit = self.run.options.failure_limit.is_some_and(|limit| failures >= limit);
+        if self.shared.cancel.is_raised() && !self.interrupted {
+            self.interrupted = true;
+            (self.emit)(What::Interrupted);
+        }
+        if self.interrupted || limit {
+            for id in self.schedule.abandon() {
+                self.end(id, Ended::NotReached, End::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, id: ImageId, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {
+        let step = self.steps[&id];
+        let needs_prepare = |reason: &Reason| matches!(reason, Reason::PrepareNeeded { .. });
+        if !step.reasons.iter().any(needs_prepare) {
+            return self.decide(id, spawn);
+        }
+        let log = self.started(id, step.reasons.clone());
+        let name = self.name(id);
+        self.run.ledger.append([ledger::Entry::Intent { image: name.clone() }])?;
+        let (shared, sender) = (self.shared, self.sender.clone());
+        self.workers += 1;
+        spawn(Box::new(move || work::prepare(shared, id, &name, &log, &sender)));
+        Ok(())
+    }
+
+    /// The parents have ended: what does the image need now?
+    fn decide(&mut self, id: ImageId, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {
+        let facts = self.run.facts;
+        let Some(entries) = self.run.entries[id.index()].take() else {
+            let failure = self.failure("its context was not read: run again".to_owned());
+            return self.fail(id, failure);
+        };
+        let (key, mut verdict) = {
+            let parent = |edge: &Edge| self.parent_identity(edge);
+            let inputs = facts.inputs(id, &entries);
+            let key = fingerprint::key(&inputs, &parent);
+            (key, decide(&facts, self.run.ledger.history(), (id, &inputs), key, &parent))
+        };
+        if self.run.forced.contains(&id) {
+            verdict = match verdict {
+                Verdict::Rebuild(reasons) => Verdict::Rebuild(reasons),
+                Verdict::Fresh | Verdict::Restore(_) => Verdict::Rebuild(vec![Reason::Forced]),
+            };
+        }
+        self.run.entries[id.index()] = Some(entries);
+        match verdict {
+            Verdict::Fresh => self.cut_off(id),
+            Verdict::Restore(record) => self.restore(id, &record, key, spawn),
+            Verdict::Rebuild(reasons) => self.build(id, key, reasons, spawn),
+        }
+    }
+
+    fn parent_identity(&self, edge: &Edge) -> fingerprint::Parent<'a> {
+        let record = self.current[edge.parent.index()].as_ref();
+        let record = record.expect("an image is decided after its parents have ended well");
+        (self.run.facts.graph.name(edge.parent), self.run.facts.identity(edge.parent, record))
+    }
+
+    fn cut_off(&mut self, id: ImageId) -> Result<(), LedgerError> {
+        let record = self.run.ledger.history().records.get(&self.name(id)).cloned();
+        self.current[id.index()] = record;
+        self.end(id, Ended::CutOff, End::default())
+    }
+
+    fn restore(
+        &mut self,
+        id: ImageId,
+        record: &Record,
+        key: Digest,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        let references = self.references(id, key);
+        let record = Arc::new(Record {
+            image: self.name(id),
+            output: Output { references, ..record.output.clone() },
+            ..record.clone()
+        });
+        self.begun.entry(id).or_insert_with(|| (Timer::start(), 0));
+        self.current[id.index()] = Some(Arc::clone(&record));
+        let (shared, sender) = (self.shared, self.sender.clone());
+        self.workers += 1;
+        spawn(Box::new(move || work::restore(shared, id, &record.output, &sender)));
+        Ok(())
+    }
+
+    fn build(
+        &mut self,
+        id: ImageId,
+        key: Digest,
+        reasons: Vec<Reason>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        let log = match self.begun.contains_key(&id) {
+            true => self.log(id),
+            false => self.started(id, reasons),
+        };
+        let job = self.job(id, key, log);
+        self.run.ledger.append([ledger::Entry::Intent { image: self.name(id) }])?;
+        let (shared, sender) = (self.shared, self.sender.clone());
+        self.workers += 1;
+        spawn(Box::new(move || work::build(shared, job, &sender)));
+        Ok(())
+    }
+
+    fn started(&mut self, id: ImageId, reasons: Vec<Reason>) -> Log {
+        self.begun.insert(id, (Timer::start(), 0));
+        let log = self.log(id);
+        (self.emit)(What::Started {
+            image: self.name(id),
+            reasons,
+            log: log.shown.clone(),
+            predicted: self.durations.of(id),
+        });
+        log
+    }
+
+    fn log(&self, id: ImageId) -> Log {
+        let file = format!("{}.log", self.name(id).as_str().replace('/', "__"));
+        let options = &self.run.options;
+        Log { path: options.logs.join(&file), shown: format!("{}/{file}", options.logs_shown) }
+    }
+
+    fn references(&self, id: ImageId, key: Digest) -> Vec<String> {
+        let spec = &self.run.facts.graph.image(id).spec;
+        let mut references = spec.references();
+        references.push(key_reference(&spec.repository, &key));
+        references
+    }
+
+    fn job(&self, id: ImageId, key: Digest, log: Log) -> Job {
+        let facts = &self.run.facts;
+        let image = facts.graph.image(id);
+        let spec = &image.spec;
+        let layer = spec.layer.map(|row| &facts.layers.layers[row]);
+        let root = &self.shared.disk.workspace.root;
+        let previous = self.run.ledger.history().records.get(&spec.name).filter(|record| {
+            layer.is_none_or(|layer| layer.cutoff == Cutoff::Content)
+                && record.engine == facts.engine
+                && record.platform == image.platform
+                && (facts.present)(id, record) != Presence::Missing
+        });
+        Job {
+            id,
+            references: spec.references(),
+            previous: previous.cloned(),
+            size_limit: layer
+                .and_then(|layer| Some((layer.rules.max_size?, layer.name.clone()))),
+            log,
+            request: Request {
+                image: spec.name.clone(),
+                dockerfile_path: root.join(&*spec.dockerfile),
+                dockerfile: self.shared.disk.dockerfile(id).to_vec(),
+                context: root.join(&spec.context),
+                files: self.run.entries[id.index()].clone().unwrap_or_default(),
+                target: spec.target.clone(),
+                platform: image.platform.clone(),
+                args: spec.args.clone(),
+                labels: spec.labels.clone(),
+                parents: image.parents.iter().map(|edge| self.parent(edge)).collect(),
+                secrets: spec.secrets.clone(),
+                ssh: spec.ssh.clone(),
+                references: vec![key_reference(&spec.repository, &key)],
+                epoch: facts.layers.workspace.epoch,
+                cache: self.cache_use(id),
+                scratch: self.run.options.scratch.join(id.0.to_string()),
+            },
+        }
+    }
+
+    /// `--no-cache` is for what was asked for, not for the ancestors that it needs.
+    fn cache_use(&self, id: ImageId) -> CacheUse {
+        match self.run.forced.contains(&id) {
+            true => self.run.options.cache,
+            false => CacheUse::Use,
+        }
+    }
+
+    fn parent(&self, edge: &Edge) -> Parent {
+        let record = self.current[edge.parent.index()].as_ref();
+        let record = record.expect("an image is built after its parents have ended well");
+        let spec = &self.run.facts.graph.image(edge.parent).spec;
+        Parent {
+            reference: edge.reference.clone(),
+            id: record.output.id.clone(),
+            pinned: key_reference(&spec.repository, &record.build_key),
+        }
+    }
+
+    fn receive(&mut self, message: Message, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {
+        if let Message::Tell(what) = message {
+            (self.emit)(what);
+            return Ok(());
+        }
+        self.workers -= 1;
+        match message {
+            Message::Tell(_) => Ok(()),
+            Message::Prepared(id, Ok((prepared, entries))) => {
+                self.run.ledger.append([ledger::Entry::Prepared(prepared)])?;
+                self.again(id, entries, spawn)
+            }
+            Message::Built(id, Ok(Outcome::Done(done))) => self.built(id, *done),
+            Message::Built(id, Ok(Outcome::Moved(entries))) => self.moved(id, entries, spawn),
+            Message::Tagged(id, Ok(())) => self.restored(id),
+            Message::Prepared(id, Err(failed))
+            | Message::Built(id, Err(failed))
+            | Message::Tagged(id, Err(failed)) => match failed {
+                Failed::Cancelled => self.end(id, Ended::NotReached, End::default()),
+                Failed::Image(failure) => self.fail(id, failure),
+            },
+        }
+    }
+
+    /// Decides once more with other files.
+    fn again(
+        &mut self,
+        id: ImageId,
+        entries: Vec<Entry>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        self.source_keys[id.index()] =
+            plan::source_key(&self.run.facts, id, &entries, &self.source_keys);
+        self.run.entries[id.index()] = Some(entries);
+        if self.shared.cancel.is_raised() {
+            return self.end(id, Ended::NotReached, End::default());
+        }
+        self.decide(id, spawn)
+    }
+
+    fn moved(
+        &mut self,
+        id: ImageId,
+        entries: Vec<Entry>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        let image = Some(self.name(id));
+        let moves = self.begun.get_mut(&id).map_or(0, |(_, moves)| {
+            *moves += 1;
+            *moves
+        });
+        if moves >= MOVES {
+            let failure =
+                self.failure("its files keep changing while it is built; run again".to_owned());
+            return self.fail(id, failure);
+        }
+        let message = "its files changed while it was built; building again".to_owned();
+        (self.emit)(What::Warning { image, message });
+        self.again(id, entries, spawn)
+    }
+
+    fn built(&mut self, id: ImageId, done: Done) -> Result<(), LedgerError> {
+        let facts = self.run.facts;
+        let image = facts.graph.image(id);
+        let entries = self.run.entries[id.index()].take().unwrap_or_default();
+        let inputs = facts.inputs(id, &entries);
+        let parent = |edge: &Edge| self.parent_identity(edge);
+        let record = Arc::new(Record {
+            image: image.spec.name.clone(),
+            platform: image.platform.clone(),
+            engine: facts.engine.to_owned(),
+            source_key: self.source_keys[id.index()].unwrap_or_else(|| Digest::of_content(b"")),
+            build_key: fingerprint::key(&inputs, &parent),
+            content: done.content,
+            output: done.output,
+            finished: clock::now(),
+            duration: done.duration,
+            leaves: leaf::encode(&fingerprint::leaves(&inputs, &parent)),
+        });
+        let mut news = vec![ledger::Entry::Built(Arc::clone(&record))];
+        if !done.layers.is_empty() {
+            news.push(ledger::Entry::Layers(done.layers));
+        }
+        self.run.ledger.append(news)?;
+        let built = event::Built {
+            references: record.output.references.clone(),
+            id: record.output.id.to_string(),
+            content: record.content.to_string(),
+            unchanged: done.unchanged,
+            size: record.output.size,
+            cached_steps: done.cached_steps,
+            steps: done.steps,
+        };
+        self.current[id.index()] = Some(record);
+        self.end(id, Ended::Built, End { built: Some(built), ..End::default() })
+    }
+
+    fn restored(&mut self, id: ImageId) -> Result<(), LedgerError> {
+        let Some(record) = self.current[id.index()].clone() else { return Ok(()) };
+        self.run.ledger.append([ledger::Entry::Recorded(Arc::clone(&record))])?;
+        let built = event::Built {
+            references: record.output.references.clone(),
+            id: record.output.id.to_string(),
+            content: record.content.to_string(),
+            unchanged: false,
+            size: record.output.size,
+            cached_steps: 0,
+            steps: 0,
+        };
+        self.end(id, Ended::Restored, End { built: Some(built), ..End::default() })
+    }
+
+    fn fail(&mut self, id: ImageId, failure: Failure) -> Result<(), LedgerError> {
+        self.end(id, Ended::Failed, End { failure: Some(failure), ..End::default() })
+    }
+
+    fn failure(&self, message: String) -> Failure {
+        Failure { message, path: None, line: None, tail: Vec::new(), transient: true, log: None }
+    }
+
+    /// The one place where an image ends: schedule, ledger and report hear of it.
+    fn end(&mut self, id: ImageId, ended: Ended, end: End) -> Result<(), LedgerError> {
+        let image = self.name(id);
+        let duration = self.begun.get(&id).map_or(0, |(timer, _)| timer.elapsed());
+        let transient = end.failure.as_ref().is_some_and(|failure| failure.transient);
+        self.finished.push(Finished { id, ended, duration, transient });
+        if ended != Ended::Built {
+            self.run.ledger.append([ledger::Entry::Ended { image: image.clone(), ended }])?;
+        }
+        (self.emit)(What::Finished {
+            image: image.clone(),
+            ended,
+            duration,
+            built: end.built,
+            failure: end.failure,
+            blocked_by: end.blocked_by,
+        });
+        match ended {
+            Ended::Built | Ended::CutOff | Ended::Restored => self.schedule.done(id),
+            Ended::Failed => {
+                for blocked in self.schedule.failed(id) {
+                    let blocked_by = Some(image.clone());
+                    self.end(blocked, Ended::Blocked, End { blocked_by, ..End::default() })?;
+                }
+            }
+            Ended::NotReached => self.schedule.give_up(id),
+            Ended::Blocked => (),
+        }
+        Ok(())
+    }
+
+    fn name(&self, id: ImageId) -> ImageName {
+        self.run.facts.graph.name(id).clone()
+    }
+
+    fn summary(&self, duration: u64) -> Summary {
+        let mut summary =
+            summary::summary(&self.run, &self.finished, duration, self.begun.is_empty());
+        summary.interrupted = self.interrupted;
+        summary
+    }
+}
+
+/// What is told of an image that ended.
+#[derive(Default)]
+struct End {
+    built: Option<event::Built>,
+    failure: Option<Failure>,
+    blocked_by: Option<ImageName>,
+}

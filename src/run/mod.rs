@@ -1,0 +1,85 @@
+//! The dispatcher: carries out a plan with an engine, and tells what happens as events.
+//!
+//! One thread owns the schedule, the decisions and the ledger; workers own one request each and a
+//! sender. An image that waited for its parents is decided here when they have finished, with the
+//! same [`decide`] that made the plan: where its inputs came out the same it is cut off.
+//!
+//! A record is written after its output is in the store under all its references; if imgraph is
+//! killed in between, the next run finds an unknown key and builds again, which the engine's own
+//! cache makes cheap.
+
+mod dispatcher;
+mod summary;
+mod work;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Mutex, mpsc};
+
+use crate::context::Entry;
+use crate::engine::{CacheUse, Cancel, Engine};
+use crate::event::{Summary, What};
+use crate::gather::inputs::Disk;
+use crate::image::ImageId;
+use crate::ledger::{Ledger, LedgerError};
+use crate::plan::{Facts, Plan};
+use crate::run::dispatcher::Dispatcher;
+
+/// How a run goes about its plan.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The id of the run, from the ledger.
+    pub run: String,
+    /// Why this engine, for people.
+    pub engine_note: String,
+    /// How many builds run at once; at least one.
+    pub jobs: usize,
+    /// After how many failures nothing more is started; `None`: never.
+    pub failure_limit: Option<usize>,
+    /// Whether the engine's cache of steps is used.
+    pub cache: CacheUse,
+    /// Where full logs are written, absolute.
+    pub logs: PathBuf,
+    /// The same, relative to the workspace root.
+    pub logs_shown: String,
+    /// A directory for what only lives during a build, absolute.
+    pub scratch: PathBuf,
+}
+
+/// A plan with all that it takes to carry it out.
+pub struct Run<'a> {
+    /// What decisions rest on.
+    pub facts: Facts<'a>,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The contexts that the plan was made with, by image.
+    pub entries: Vec<Option<Vec<Entry>>>,
+    /// Images to build whatever their keys say.
+    pub forced: &'a BTreeSet<ImageId>,
+    /// Builds.
+    pub engine: &'a dyn Engine,
+    /// Reads contexts again.
+    pub disk: &'a Disk<'a>,
+    /// Remembers.
+    pub ledger: &'a mut Ledger,
+    /// How.
+    pub options: Options,
+}
+
+/// Carries out a plan. Returns when every started build has ended; after `cancel` was raised nothing
+/// new starts, and what runs is stopped.
+pub fn run(
+    run: Run<'_>,
+    cancel: &Cancel,
+    emit: &mut dyn FnMut(What),
+) -> Result<Summary, LedgerError> {
+    let layers = Mutex::new(run.ledger.history().layers.clone());
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let spawn = |task: Box<dyn FnOnce() + Send + '_>| {
+            scope.spawn(task);
+        };
+        let shared = work::Shared { engine: run.engine, disk: run.disk, layers: &layers, cancel };
+        Dispatcher::new(run, shared, sender, emit).run(&receiver, &spawn)
+    })
+}

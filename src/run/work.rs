@@ -1,0 +1,376 @@
+//! What a worker does: prepares, builds or tags one image, and sends what came of it.
+//!
+//! A worker decides nothing about other images and writes no record; its log file is its own.
+#![expect(clippy::disallowed_methods, reason = "workers write log files and make scratch directories")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Timer;
+use crate::context::Entry;
+use crate::diagnostic::Diagnostic;
+use crate::digest::{Digest, OciDigest};
+use crate::engine::{Built, Cancel, Content, Engine, EngineError, Progress, Request};
+use crate::event::{Failure, What};
+use crate::gather::inputs::Disk;
+use crate::history::{Output, Prepared, Record};
+use crate::image::{ImageId, ImageName};
+
+/// How often a build is tried when the engine or the network fails, and how long is waited between.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+/// How many lines of a log a failure shows.
+const TAIL: usize = 20;
+
+/// What all workers of a run share.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a> {
+    pub(crate) engine: &'a dyn Engine,
+    pub(crate) disk: &'a Disk<'a>,
+    /// The layers that were ever read, by diff id.
+    pub(crate) layers: &'a Mutex<BTreeMap<OciDigest, Digest>>,
+    pub(crate) cancel: &'a Cancel,
+}
+
+/// What a worker sends to the dispatcher.
+pub(crate) enum Message {
+    /// Something to tell on.
+    Tell(What),
+    /// A `prepare` ended.
+    Prepared(ImageId, Result<(Prepared, Vec<Entry>), Failed>),
+    /// A build ended.
+    Built(ImageId, Result<Outcome, Failed>),
+    /// An output was tagged again.
+    Tagged(ImageId, Result<(), Failed>),
+}
+
+/// Why a worker could not do its work.
+pub(crate) enum Failed {
+    /// The image failed.
+    Image(Failure),
+    /// The run was cancelled.
+    Cancelled,
+}
+
+/// A build that ended well.
+pub(crate) enum Outcome {
+    /// It was built from what was fingerprinted.
+    Done(Box<Done>),
+    /// A file moved while the build was reading it: this is the context as it is now.
+    Moved(Vec<Entry>),
+}
+
+/// What came out of a build.
+pub(crate) struct Done {
+    /// The output to record: the previous one where the content is the same.
+    pub(crate) output: Output,
+    pub(crate) content: Digest,
+    pub(crate) unchanged: bool,
+    pub(crate) steps: u32,
+    pub(crate) cached_steps: u32,
+    pub(crate) duration: u64,
+    pub(crate) layers: Vec<(OciDigest, Digest)>,
+}
+
+/// One image to build.
+pub(crate) struct Job {
+    pub(crate) id: ImageId,
+    pub(crate) request: Request,
+    /// The user's references, moved when the build was a success.
+    pub(crate) references: Vec<String>,
+    /// The record before this build whose output is still there, if its layer cuts off by content.
+    pub(crate) previous: Option<Arc<Record>>,
+    /// The most that its layers may weigh, in bytes, and the name of the layer that says so.
+    pub(crate) size_limit: Option<(u64, String)>,
+    pub(crate) log: Log,
+}
+
+/// The log file of one image.
+#[derive(Clone)]
+pub(crate) struct Log {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// Relative to the workspace root.
+    pub(crate) shown: String,
+}
+
+/// Hands lines on, writes them to the log file, and keeps the last ones.
+struct LogWriter<'a> {
+    image: ImageName,
+    file: Option<BufWriter<File>>,
+    tail: VecDeque<String>,
+    sender: &'a Sender<Message>,
+}
+
+impl<'a> LogWriter<'a> {
+    /// Appends to the file: a prepare and a build of one run share it.
+    fn new(image: &ImageName, log: &Log, sender: &'a Sender<Message>) -> Self {
+        let file = File::options().create(true).append(true).open(&log.path);
+        if let Err(error) = &file {
+            let message = format!("cannot write {}: {error}", log.shown);
+            tell(sender, What::Warning { image: Some(image.clone()), message });
+        }
+        let file = file.ok().map(BufWriter::new);
+        Self { image: image.clone(), file, tail: VecDeque::new(), sender }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.write(line);
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.to_owned());
+        tell(self.sender, What::Log { image: self.image.clone(), line: line.to_owned() });
+    }
+
+    fn write(&mut self, line: &str) {
+        let Some(file) = &mut self.file else { return };
+        if writeln!(file, "{line}").is_err() {
+            self.file = None;
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        match progress {
+            Progress::Log(line) => self.line(&line),
+            Progress::Step { number, total, text, cached } => {
+                let of = total.map_or_else(String::new, |total| format!("/{total}"));
+                let mark = if cached { " (cached)" } else { "" };
+                self.write(&format!("[{number}{of}] {text}{mark}"));
+                let image = self.image.clone();
+                tell(self.sender, What::Step { image, number, total, text, cached });
+            }
+        }
+    }
+
+    fn failure(self, message: String, log: &Log) -> Failure {
+        Failure {
+            message,
+            path: None,
+            line: None,
+            tail: self.tail.into(),
+            transient: false,
+            log: Some(log.shown.clone()),
+        }
+    }
+}
+
+fn tell(sender: &Sender<Message>, what: What) {
+    // The dispatcher outlives its workers; if it is gone, so is the run, and nobody listens.
+    sender.send(Message::Tell(what)).unwrap_or_default();
+}
+
+/// Runs the `prepare` of an image and reads its context.
+pub(crate) fn prepare(shared: Shared<'_>, id: ImageId, name: &ImageName, log: &Log, sender: &Sender<Message>) {
+    let mut writer = LogWriter::new(name, log, sender);
+    let prepared = shared.disk.prepare(id, shared.cancel, &mut |line| writer.line(line));
+    let result = match prepared {
+        Ok(prepared) => match shared.disk.entries(id) {
+            Ok(entries) => Ok((prepared, entries)),
+            Err(problems) => Err(Failed::Image(writer.failure(first_error(&problems), log))),
+        },
+        Err(error) if error.is_cancelled() => Err(Failed::Cancelled),
+        Err(error) => Err(Failed::Image(writer.failure(with_causes(&error), log))),
+    };
+    sender.send(Message::Prepared(id, result)).unwrap_or_default();
+}
+
+/// Points the references of an image at an output of the store.
+pub(crate) fn restore(shared: Shared<'_>, id: ImageId, output: &Output, sender: &Sender<Message>) {
+    let tagged = shared.engine.tag(&output.id, &output.references);
+    let result = tagged.map_err(|error| {
+        Failed::Image(Failure {
+            message: with_causes(&error),
+            path: None,
+            line: None,
+            tail: Vec::new(),
+            transient: is_transient(&error),
+            log: None,
+        })
+    });
+    sender.send(Message::Tagged(id, result)).unwrap_or_default();
+}
+
+/// Builds an image; see [`Outcome`].
+pub(crate) fn build(shared: Shared<'_>, job: Job, sender: &Sender<Message>) {
+    let id = job.id;
+    let scratch = job.request.scratch.clone();
+    let mut writer = LogWriter::new(&job.request.image, &job.log, sender);
+    let result = patiently(shared, &job, &mut writer, sender);
+    let result = result.and_then(|built| finish(shared, &job, built));
+    remove(&scratch, &job.request.image, sender);
+    let result = match result {
+        Ok(outcome) => Ok(outcome),
+        Err(Stop::Engine(EngineError::Cancelled)) => Err(Failed::Cancelled),
+        Err(_) if shared.cancel.is_raised() => Err(Failed::Cancelled),
+        Err(stop) => Err(Failed::Image(failure(&job, stop, writer))),
+    };
+    sender.send(Message::Built(id, result)).unwrap_or_default();
+}
+
+/// Why a build came to nothing.
+enum Stop {
+    Engine(EngineError),
+    Context(Vec<Diagnostic>),
+    TooLarge(String),
+}
+
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Builds, and tries again where the engine or the network failed and not the Dockerfile.
+fn patiently(
+    shared: Shared<'_>,
+    job: &Job,
+    writer: &mut LogWriter<'_>,
+    sender: &Sender<Message>,
+) -> Result<Option<(Built, u64)>, Stop> {
+    let mut waits = PATIENCE.iter();
+    loop {
+        fresh_directory(&job.request.scratch)?;
+        let timer = Timer::start();
+        let built =
+            shared.engine.build(&job.request, shared.cancel, &mut |step| writer.progress(step));
+        let error = match built {
+            Ok(built) => return Ok(Some((built, timer.elapsed()))),
+            Err(EngineError::ContextMoved { .. }) => return Ok(None),
+            Err(error) => error,
+        };
+        let Some(wait) = waits.next().filter(|_| is_transient(&error)) else {
+            return Err(error.into());
+        };
+        let message = format!("{}; trying again in {} s", with_causes(&error), wait.as_secs());
+        tell(sender, What::Warning { image: Some(job.request.image.clone()), message });
+        if shared.cancel.wait(*wait) {
+            return Err(EngineError::Cancelled.into());
+        }
+    }
+}
+
+/// Checks that what was hashed is what was built, finds the content id, and moves the references.
+fn finish(
+    shared: Shared<'_>,
+    job: &Job,
+    built: Option<(Built, u64)>,
+) -> Result<Outcome, Stop> {
+    let now = shared.disk.entries(job.id).map_err(Stop::Context)?;
+    let Some((built, duration)) = built.filter(|_| now == job.request.files) else {
+        return Ok(Outcome::Moved(now));
+    };
+    if let Some((limit, layer)) = &job.size_limit
+        && built.output.size > *limit
+    {
+        return Err(Stop::TooLarge(format!(
+            "it weighs {} bytes, and layer `{layer}` allows {limit}",
+            built.output.size
+        )));
+    }
+    let known = known_layers(shared, &built.output);
+    let Content { id: content, layers } = shared.engine.content(&built, &known)?;
+    lock(shared.layers).extend(layers.iter().cloned());
+    let (output, unchanged) = keep(shared.engine, job, &built, content)?;
+    Ok(Outcome::Done(Box::new(Done {
+        output,
+        content,
+        unchanged,
+        steps: built.steps,
+        cached_steps: built.cached_steps,
+        duration,
+        layers,
+    })))
+}
+
+/// Decides which artefact stands for the image from now on. Where the content is the same it is the
+/// previous one: children pinned to it keep their engine's cache, and no tag moves.
+fn keep(
+    engine: &dyn Engine,
+    job: &Job,
+    built: &Built,
+    content: Digest,
+) -> Result<(Output, bool), EngineError> {
+    let mut references = job.references.clone();
+    references.extend(job.request.references.iter().cloned());
+    let same = job.previous.as_ref().filter(|previous| previous.content == content);
+    let Some(previous) = same else {
+        engine.tag(&built.output.id, &references)?;
+        return Ok((Output { references, ..built.output.clone() }, false));
+    };
+    engine.tag(&previous.output.id, &references)?;
+    if previous.output.id != built.output.id {
+        engine.remove(&built.output.id)?;
+    }
+    Ok((Output { references, ..previous.output.clone() }, true))
+}
+
+fn known_layers(shared: Shared<'_>, output: &Output) -> BTreeMap<OciDigest, Digest> {
+    let layers = lock(shared.layers);
+    let known = output.diff_ids.iter().filter_map(|id| Some((id.clone(), *layers.get(id)?)));
+    known.collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fresh_directory(path: &Path) -> Result<(), EngineError> {
+    let failed = |action| move |source| EngineError::File { action, path: path.to_owned(), source };
+    if path.exists() {
+        fs::remove_dir_all(path).map_err(failed("remove"))?;
+    }
+    fs::create_dir_all(path).map_err(failed("create"))
+}
+
+fn remove(scratch: &Path, image: &ImageName, sender: &Sender<Message>) {
+    if scratch.exists()
+        && let Err(error) = fs::remove_dir_all(scratch)
+    {
+        let message = format!("cannot remove {}: {error}", scratch.display());
+        tell(sender, What::Warning { image: Some(image.clone()), message });
+    }
+}
+
+fn failure(job: &Job, stop: Stop, writer: LogWriter<'_>) -> Failure {
+    let error = match stop {
+        Stop::TooLarge(message) => return writer.failure(message, &job.log),
+        Stop::Context(problems) => return writer.failure(first_error(&problems), &job.log),
+        Stop::Engine(error) => error,
+    };
+    let line = match &error {
+        EngineError::Step { line, .. } => *line,
+        _ => None,
+    };
+    let mut failure = writer.failure(with_causes(&error), &job.log);
+    failure.transient = is_transient(&error);
+    if let EngineError::Step { .. } = error {
+        failure.path = Some(job.request.dockerfile_path.to_string_lossy().into_owned());
+        failure.line = line;
+    }
+    failure
+}
+
+fn is_transient(error: &EngineError) -> bool {
+    matches!(error, EngineError::Unavailable(_))
+}
+
+fn first_error(problems: &[Diagnostic]) -> String {
+    let first = problems.iter().find(|problem| problem.is_error()).or(problems.first());
+    first.map_or_else(|| "its context cannot be read".to_owned(), |problem| problem.message.clone())
+}
+
+/// An error and what caused it, on one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
