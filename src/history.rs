@@ -1,9 +1,13 @@
 //! What is known of earlier builds, as a value.
 //!
 //! `ledger` reads it from the disk and writes it there; `plan` decides with it. Nothing here holds
-//! the value of an argument or of a secret.
+//! the value of an argument or of a secret, and nothing knows how it is stored.
+//!
+//! The methods of [`History`] are its only grammar: each is one thing that can happen, in the order
+//! in which it happened. Whoever repeats the same calls has the same history.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +36,7 @@ pub struct Record {
     /// How long the build itself took, in milliseconds.
     pub duration: u64,
     /// The leaves of the manifest (see `fingerprint`), encoded; decoded only to explain.
+    #[serde(with = "opaque")]
     pub leaves: Vec<u8>,
 }
 
@@ -94,7 +99,7 @@ pub enum Ended {
 }
 
 /// A run that is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// Its id.
     pub id: String,
@@ -102,17 +107,20 @@ pub struct Run {
     pub started: u64,
     /// How its images ended; an image that was begun and has no end was interrupted.
     pub ended: BTreeMap<ImageName, Ended>,
-    /// The images whose build was begun and never ended: the process was killed.
+    /// The images whose build was begun and never ended, in the order in which they began: the
+    /// process was killed, or, for a reader, is still at it.
     pub interrupted: Vec<ImageName>,
+    /// Milliseconds since the Unix epoch when it ended; `None` where it was killed or still runs.
+    pub finished: Option<u64>,
 }
 
 /// All that is known.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     /// The last success of each image.
-    pub records: BTreeMap<ImageName, Record>,
-    /// Older successes by build key, for `restore`: the newest of each key.
-    pub by_key: BTreeMap<Digest, Record>,
+    pub records: BTreeMap<ImageName, Arc<Record>>,
+    /// Successes by build key, for `restore`: the newest of each key, the last ones included.
+    pub by_key: BTreeMap<Digest, Arc<Record>>,
     /// The last `prepare` of each image.
     pub prepared: BTreeMap<ImageName, Prepared>,
     /// The content digest of each layer ever read, by its diff id.
@@ -121,4 +129,211 @@ pub struct History {
     pub durations: BTreeMap<ImageName, u64>,
     /// The last run.
     pub last_run: Option<Run>,
+}
+
+impl History {
+    /// Adds a build that succeeded: a record, a duration to learn from, and, in a run, an end.
+    pub fn add_build(&mut self, record: Arc<Record>) {
+        self.learn_duration(&record.image, record.duration);
+        if let Some(run) = self.open_run() {
+            run.end(&record.image, Ended::Built);
+        }
+        self.add_record(record);
+    }
+
+    /// Makes a record the last of its image and the newest of its key, without a build: an output
+    /// that was kept under a new key, or an older one that was tagged again.
+    pub fn add_record(&mut self, record: Arc<Record>) {
+        self.by_key.insert(record.build_key, Arc::clone(&record));
+        self.records.insert(record.image.clone(), record);
+    }
+
+    /// Adds a `prepare` that succeeded.
+    pub fn add_prepared(&mut self, prepared: Prepared) {
+        self.prepared.insert(prepared.image.clone(), prepared);
+    }
+
+    /// Begins a run; whatever the run before it left open stays open for ever.
+    pub fn start_run(&mut self, id: String, started: u64) {
+        self.last_run = Some(Run { id, started, ..Run::default() });
+    }
+
+    /// Notes that the build of an image is about to begin.
+    pub fn intend(&mut self, image: ImageName) -> Result<(), NoRun> {
+        let run = self.open_run().ok_or(NoRun)?;
+        run.ended.remove(&image);
+        if !run.interrupted.contains(&image) {
+            run.interrupted.push(image);
+        }
+        Ok(())
+    }
+
+    /// Notes how an image ended.
+    pub fn end(&mut self, image: &ImageName, ended: Ended) -> Result<(), NoRun> {
+        self.open_run().ok_or(NoRun)?.end(image, ended);
+        Ok(())
+    }
+
+    /// Notes that the run ended.
+    pub fn finish_run(&mut self, finished: u64) -> Result<(), NoRun> {
+        self.open_run().ok_or(NoRun)?.finished = Some(finished);
+        Ok(())
+    }
+
+    /// The run that began and has not ended.
+    fn open_run(&mut self) -> Option<&mut Run> {
+        self.last_run.as_mut().filter(|run| run.finished.is_none())
+    }
+
+    /// Moves the average of an image three tenths of the way to a new duration: the last few builds
+    /// count, one odd build does not.
+    fn learn_duration(&mut self, image: &ImageName, duration: u64) {
+        let Some(average) = self.durations.get_mut(image) else {
+            self.durations.insert(image.clone(), duration);
+            return;
+        };
+        let tenths = 7 * u128::from(*average) + 3 * u128::from(duration);
+        *average = u64::try_from((tenths + 5) / 10).unwrap_or(u64::MAX);
+    }
+}
+
+impl Run {
+    fn end(&mut self, image: &ImageName, ended: Ended) {
+        self.interrupted.retain(|begun| begun != image);
+        self.ended.insert(image.clone(), ended);
+    }
+}
+
+/// Something of a run was to be noted while no run is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no run is open")]
+pub struct NoRun;
+
+/// Bytes as one field instead of a sequence of numbers: in binary formats they are copied at once.
+mod opaque {
+    use std::fmt;
+
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        from.deserialize_byte_buf(Bytes)
+    }
+
+    struct Bytes;
+
+    impl<'de> Visitor<'de> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+
+        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<u8>, A::Error> {
+            let mut bytes = Vec::new();
+            while let Some(byte) = sequence.next_element()? {
+                bytes.push(byte);
+            }
+            Ok(bytes)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> ImageName {
+        text.parse().unwrap()
+    }
+
+    fn record(image: &str, key: &str, duration: u64) -> Arc<Record> {
+        Arc::new(Record {
+            image: name(image),
+            platform: "linux/amd64".parse().unwrap(),
+            engine: "simulate".into(),
+            source_key: Digest::of_content(key.as_bytes()),
+            build_key: Digest::of_content(key.as_bytes()),
+            content: Digest::of_content(b"content"),
+            output: Output {
+                id: format!("sha256:{}", Digest::of_content(image.as_bytes())).parse().unwrap(),
+                manifest: None,
+                references: Vec::new(),
+                diff_ids: Vec::new(),
+                size: 0,
+            },
+            finished: 0,
+            duration,
+            leaves: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_duration_moves_by_three_tenths_and_never_overflows() {
+        let mut history = History::default();
+        let average_after = |history: &mut History, duration| {
+            history.add_build(record("base", "k", duration));
+            history.durations[&name("base")]
+        };
+        assert_eq!(average_after(&mut history, 1_000), 1_000);
+        assert_eq!(average_after(&mut history, 2_000), 1_300);
+        assert_eq!(average_after(&mut history, 0), 910);
+        history.durations.insert(name("base"), u64::MAX);
+        assert_eq!(average_after(&mut history, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_record_without_a_build_teaches_no_duration() {
+        let mut history = History::default();
+        history.add_record(record("base", "k", 1_000));
+        assert!(history.durations.is_empty());
+        assert_eq!(history.records.len(), 1);
+    }
+
+    #[test]
+    fn an_older_output_stays_known_by_its_key() {
+        let mut history = History::default();
+        for key in ["a", "b"] {
+            history.add_build(record("base", key, 1));
+        }
+        let a = Digest::of_content(b"a");
+        assert_eq!(history.records[&name("base")].build_key, Digest::of_content(b"b"));
+        assert_eq!(history.by_key[&a].build_key, a);
+    }
+
+    #[test]
+    fn an_image_that_was_begun_and_has_no_end_was_interrupted() {
+        let mut history = History::default();
+        history.start_run("1".into(), 7);
+        for image in ["a", "b", "c"] {
+            history.intend(name(image)).unwrap();
+        }
+        history.add_build(record("a", "a", 1));
+        history.end(&name("c"), Ended::Failed).unwrap();
+        let run = history.last_run.unwrap();
+        assert_eq!(run.interrupted, [name("b")]);
+        assert_eq!(run.ended, [(name("a"), Ended::Built), (name("c"), Ended::Failed)].into());
+    }
+
+    #[test]
+    fn what_belongs_to_a_run_needs_an_open_one() {
+        let mut history = History::default();
+        assert_eq!(history.intend(name("a")), Err(NoRun));
+        history.start_run("1".into(), 7);
+        history.finish_run(8).unwrap();
+        assert_eq!(history.end(&name("a"), Ended::Built), Err(NoRun));
+        assert_eq!(history.finish_run(9), Err(NoRun));
+    }
 }

@@ -33,4 +33,5 @@ pub mod event;
 
 // Effects.
 pub mod clock;
+pub mod ledger;
 pub mod engine;

@@ -1,0 +1,110 @@
+//! What a ledger remembers: the history that its entries add up to, what of it a snapshot keeps,
+//! and what it forgets.
+//!
+//! Knows nothing of files. The history of a memory is at every moment what reading the same entries
+//! again would give; only [`Memory::forget`] is allowed to let go of something.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::history::{History, NoRun, Record};
+use crate::image::ImageName;
+use crate::ledger::entry::Entry;
+
+/// How many outputs of one image a snapshot keeps, the last included: going back and forth between
+/// a few branches is restored, not built.
+pub(super) const OUTPUTS_PER_IMAGE: usize = 8;
+
+/// How many outputs that are not the last of their image a snapshot keeps at least; where there are
+/// more images, as many as images. Without a common bound, an active workspace of 10,000 images
+/// would reach 80,000 records, and every `plan` would read them.
+pub(super) const OLDER_OUTPUTS: usize = 1_024;
+
+/// How many small things a snapshot puts into one entry, so that threads can share the decoding.
+const PER_ENTRY: usize = 1_000;
+
+/// A history, and the order in which its records were written.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    history: History,
+    /// Every record that the history may still hold, oldest first.
+    written: Vec<Arc<Record>>,
+}
+
+impl Memory {
+    /// The history.
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The history alone.
+    pub(super) fn into_history(self) -> History {
+        self.history
+    }
+
+    /// Repeats an entry. Where it cannot have happened, nothing changes.
+    pub(super) fn apply(&mut self, entry: Entry) -> Result<(), NoRun> {
+        if let Entry::Built(record) | Entry::Recorded(record) = &entry {
+            self.written.push(Arc::clone(record));
+        }
+        entry.apply(&mut self.history)
+    }
+
+    /// Forgets outputs beyond the bounds, oldest first, and layers that no remaining record has.
+    /// The last record of an image, its duration and its `prepare` are never forgotten.
+    pub(super) fn forget(&mut self) {
+        let older_limit = self.history.records.len().max(OLDER_OUTPUTS);
+        let mut older = 0;
+        let mut of_image: BTreeMap<ImageName, usize> = BTreeMap::new();
+        let mut kept = Vec::new();
+        for record in self.written.drain(..).rev() {
+            let is_last = is_at(&self.history.records, &record.image, &record);
+            let is_newest = is_at(&self.history.by_key, &record.build_key, &record);
+            if !is_last && !is_newest {
+                continue;
+            }
+            let outputs = of_image.entry(record.image.clone()).or_default();
+            if is_last || (*outputs < OUTPUTS_PER_IMAGE && older < older_limit) {
+                *outputs += 1;
+                older += usize::from(!is_last);
+                kept.push(record);
+            }
+        }
+        kept.reverse();
+        self.written = kept;
+        self.history.by_key =
+            self.written.iter().map(|record| (record.build_key, Arc::clone(record))).collect();
+        self.forget_layers();
+    }
+
+    /// The entries that add up to this memory, after [`Memory::forget`].
+    pub(super) fn snapshot(&self) -> impl Iterator<Item = Entry> {
+        let History { prepared, layers, durations, last_run, .. } = &self.history;
+        let records = self.written.iter().cloned().map(Entry::Recorded);
+        let durations = durations.iter().map(|(image, millis)| (image.clone(), *millis));
+        let layers = layers.iter().map(|(diff_id, digest)| (diff_id.clone(), *digest));
+        records
+            .chain(in_parts(durations).map(Entry::Durations))
+            .chain(in_parts(layers).map(Entry::Layers))
+            .chain(prepared.values().cloned().map(Entry::Prepared))
+            .chain(last_run.clone().map(Entry::LastRun))
+    }
+
+    fn forget_layers(&mut self) {
+        let used: BTreeSet<_> =
+            self.written.iter().flat_map(|record| &record.output.diff_ids).collect();
+        self.history.layers.retain(|diff_id, _| used.contains(diff_id));
+    }
+}
+
+/// Whether it is this very record that a map has under a key, not one that is equal to it.
+fn is_at<K: Ord>(records: &BTreeMap<K, Arc<Record>>, key: &K, record: &Arc<Record>) -> bool {
+    records.get(key).is_some_and(|there| Arc::ptr_eq(there, record))
+}
+
+fn in_parts<T>(mut things: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
+    std::iter::from_fn(move || {
+        let part: Vec<T> = things.by_ref().take(PER_ENTRY).collect();
+        (!part.is_empty()).then_some(part)
+    })
+}
