@@ -28,3 +28,4 @@ pub mod event;
 // Effects.
 pub mod clock;
 pub mod engine;
+pub mod report;
