@@ -182,13 +182,74 @@ pub struct Summary {
     /// Wall time in milliseconds.
     pub duration: u64,
     /// The chain of builds that took longest, in order, with milliseconds.
+    #[serde(with = "timed")]
     pub critical_path: Vec<(ImageName, u64)>,
     /// max(critical path, work / jobs) in milliseconds: no schedule could be faster.
     pub lower_bound: u64,
     /// The first cause: why the first planned image was stale.
+    #[serde(with = "caused")]
     pub first_cause: Option<(ImageName, Reason)>,
     /// The folder of logs, relative to the workspace root; `None` where nothing was logged.
     pub logs: Option<String>,
     /// Whether the user interrupted it.
     pub interrupted: bool,
+}
+
+/// Images with durations as objects: `[{"image":"base","duration":41000}]`.
+mod timed {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::image::ImageName;
+
+    #[derive(Serialize, Deserialize)]
+    struct Timed<I> {
+        image: I,
+        duration: u64,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        path: &[(ImageName, u64)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let objects = path.iter().map(|(image, duration)| Timed { image, duration: *duration });
+        serializer.collect_seq(objects)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(ImageName, u64)>, D::Error> {
+        let objects = Vec::<Timed<ImageName>>::deserialize(deserializer)?;
+        Ok(objects.into_iter().map(|timed| (timed.image, timed.duration)).collect())
+    }
+}
+
+/// A cause as an object: `{"image":"base","reason":{"reason":"forced"}}`. The reason keeps an
+/// object of its own, because some reasons have an `image` too.
+mod caused {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::fingerprint::reason::Reason;
+    use crate::image::ImageName;
+
+    #[derive(Serialize, Deserialize)]
+    struct Caused<I, R> {
+        image: I,
+        reason: R,
+    }
+
+    #[expect(clippy::ref_option, reason = "serde's `with` hands in the field by reference")]
+    pub(super) fn serialize<S: Serializer>(
+        cause: &Option<(ImageName, Reason)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let object = cause.as_ref().map(|(image, reason)| Caused { image, reason });
+        object.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<(ImageName, Reason)>, D::Error> {
+        let object = Option::<Caused<ImageName, Reason>>::deserialize(deserializer)?;
+        Ok(object.map(|caused| (caused.image, caused.reason)))
+    }
 }

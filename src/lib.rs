@@ -35,3 +35,4 @@ pub mod event;
 pub mod clock;
 pub mod ledger;
 pub mod engine;
+pub mod report;

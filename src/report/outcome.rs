@@ -1,0 +1,105 @@
+//! How an image ended, in words that every sink shares.
+
+use crate::event::{Built, Failure, What};
+use crate::history::Ended;
+use crate::image::ImageName;
+use crate::report::sentence;
+use crate::report::tally::Tally;
+use crate::report::text::{clean, printable};
+
+/// The end of an image, for people.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// The image.
+    pub image: &'a ImageName,
+    /// How it ended.
+    pub ended: Ended,
+    /// How long it took in milliseconds.
+    pub duration: u64,
+    /// What there is to say beyond that: `1m 12s  (3 of 5 steps cached, 182 MB)`.
+    pub words: String,
+    /// What went wrong.
+    pub failure: Option<&'a Failure>,
+    /// Whether it was built and its content is that of the build before.
+    pub came_out_the_same: bool,
+}
+
+impl<'a> Outcome<'a> {
+    /// The outcome that a `finished` event tells; `None` for all other events.
+    pub fn of(what: &'a What, tally: &Tally) -> Option<Self> {
+        let What::Finished { image, ended, duration, built, failure, blocked_by } = what else {
+            return None;
+        };
+        let words = match ended {
+            Ended::Built => built_words(*duration, built.as_ref()),
+            Ended::CutOff => cut_off_words(tally.image(image).map_or(&[], |it| &it.waits_for)),
+            Ended::Restored => "an earlier build has the same inputs".to_owned(),
+            Ended::Failed => failed_words(*duration, failure.as_ref()),
+            Ended::Blocked => blocked_words(blocked_by.as_ref()),
+            Ended::NotReached => "the run ended before its turn".to_owned(),
+        };
+        Some(Self {
+            image,
+            ended: *ended,
+            duration: *duration,
+            words,
+            failure: failure.as_ref(),
+            came_out_the_same: built.as_ref().is_some_and(|built| built.unchanged),
+        })
+    }
+}
+
+/// The word for an end.
+pub const fn word(ended: Ended) -> &'static str {
+    match ended {
+        Ended::Built => "built",
+        Ended::CutOff => "cut off",
+        Ended::Restored => "restored",
+        Ended::Failed => "failed",
+        Ended::Blocked => "blocked",
+        Ended::NotReached => "not reached",
+    }
+}
+
+fn built_words(duration: u64, built: Option<&Built>) -> String {
+    let duration = sentence::duration(duration);
+    let Some(built) = built else { return duration };
+    let mut facts = Vec::new();
+    if built.cached_steps > 0 {
+        let steps = sentence::count(built.steps as usize, "step");
+        facts.push(format!("{} of {steps} cached", built.cached_steps));
+    }
+    facts.push(sentence::size(built.size));
+    if built.unchanged {
+        facts.push("came out the same".to_owned());
+    }
+    format!("{duration}  ({})", facts.join(", "))
+}
+
+fn cut_off_words(parents: &[ImageName]) -> String {
+    let parents: Vec<_> = parents.iter().map(ImageName::as_str).collect();
+    match parents[..] {
+        [] => "its inputs came out the same".to_owned(),
+        _ => format!("{} came out the same", sentence::names(&parents)),
+    }
+}
+
+fn failed_words(duration: u64, failure: Option<&Failure>) -> String {
+    let Some(failure) = failure else {
+        return format!("after {}", sentence::duration(duration));
+    };
+    let place = match (&failure.path, failure.line) {
+        (Some(path), Some(line)) => format!("{}:{line}: ", printable(path)),
+        (Some(path), None) => format!("{}: ", printable(path)),
+        (None, _) => String::new(),
+    };
+    let advice = if failure.transient { "; trying again may help" } else { "" };
+    format!("{place}{}{advice}", clean(&failure.message))
+}
+
+fn blocked_words(by: Option<&ImageName>) -> String {
+    match by {
+        Some(ancestor) => format!("{ancestor} failed"),
+        None => "an ancestor failed".to_owned(),
+    }
+}

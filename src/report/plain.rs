@@ -1,0 +1,230 @@
+//! Lines for pipes and CI: one for each event that is worth it, none is ever drawn over.
+//!
+//! Builds run side by side, so every line names its image. Logs of failed builds are shown whole
+//! when the image ended. While nothing happens, a heartbeat tells that the job is alive.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::event::{Event, Failure, What};
+use crate::history::Ended;
+use crate::image::ImageName;
+use crate::report::channel::Channel;
+use crate::report::outcome::{Outcome, word};
+use crate::report::style::{Style, Tone};
+use crate::report::tally::Tally;
+use crate::report::text::{clean, printable};
+use crate::report::{Logs, Settings, Ui, board, lines, sentence, summary};
+
+/// The silence in milliseconds after which a heartbeat is due.
+pub const HEARTBEAT: u64 = 60_000;
+
+/// How many bytes of a running build's log are kept, in case it fails.
+const KEPT: usize = 256 * 1024;
+
+/// How many reasons of an image are named.
+const REASONS: usize = 2;
+
+/// The sink for pipes and CI.
+#[derive(Debug)]
+pub struct Plain {
+    channel: Channel,
+    settings: Settings,
+    style: Style,
+    last_said: Option<u64>,
+    kept: BTreeMap<ImageName, Kept>,
+}
+
+impl Plain {
+    /// Writes to a channel.
+    pub fn new(settings: Settings, channel: Channel) -> Self {
+        let style = Style { color: settings.color };
+        Self { channel, settings, style, last_said: None, kept: BTreeMap::new() }
+    }
+
+    /// Writes what an event is worth. The tally has it already.
+    pub fn event(&mut self, event: &Event, tally: &Tally) {
+        let text = match self.settings.ui {
+            Ui::Quiet => self.quiet(event, tally),
+            Ui::Plain | Ui::Progress => self.text(event, tally),
+        };
+        self.say(event.time, &text);
+        if tally.summary.is_some() {
+            self.last_said = None;
+        }
+    }
+
+    /// Tells that the run is alive, where nothing was said for [`HEARTBEAT`].
+    pub fn tick(&mut self, now: u64, heartbeat: impl FnOnce() -> String) {
+        let silent = self.last_said.is_some_and(|said| now.saturating_sub(said) >= HEARTBEAT);
+        if silent && self.settings.ui != Ui::Quiet {
+            let line = heartbeat() + "\n";
+            self.say(now, &line);
+        }
+    }
+
+    fn say(&mut self, time: u64, text: &str) {
+        if !text.is_empty() {
+            self.last_said = Some(time);
+            self.channel.write(text);
+        }
+    }
+
+    /// Only what went wrong.
+    fn quiet(&mut self, event: &Event, tally: &Tally) -> String {
+        match &event.what {
+            What::Finished { ended: Ended::Failed, .. }
+            | What::Warning { .. }
+            | What::Interrupted => self.text(event, tally),
+            What::RunFinished { summary } if summary.failed > 0 || summary.interrupted => {
+                self.text(event, tally)
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn text(&mut self, event: &Event, tally: &Tally) -> String {
+        match &event.what {
+            What::RunStarted { .. } => self.head(event),
+            What::Fresh { image } => self.detail(image, "up to date"),
+            What::Planned { image, reasons, .. } if !reasons.is_empty() => {
+                self.detail(image, &format!("planned: {}", sentence::reasons(reasons, usize::MAX)))
+            }
+            What::Planned { .. } => String::new(),
+            What::Started { image, reasons, .. } => {
+                let because = sentence::reasons(reasons, self.shown_reasons());
+                let because = if because.is_empty() { because } else { format!(": {because}") };
+                self.line(image, &format!("started{because}"))
+            }
+            What::Step { image, number, total, text, cached } => {
+                let of = total.map(|total| format!("/{total}")).unwrap_or_default();
+                let cached = if *cached { " cached" } else { "" };
+                self.detail(image, &format!("step {number}{of}{cached}: {}", clean(text)))
+            }
+            What::Log { image, line } => self.log(image, line),
+            What::Finished { .. } => self.finished(event, tally),
+            What::Warning { image, message } => self.warning(image.as_ref(), message),
+            What::Interrupted => lines::interrupted(self.style) + "\n",
+            What::RunFinished { .. } => summary::block(tally, self.style),
+        }
+    }
+
+    /// The first line; even where there is none, the silence begins here.
+    fn head(&mut self, event: &Event) -> String {
+        self.last_said = Some(event.time);
+        lines::head(&event.what).map(|line| line + "\n").unwrap_or_default()
+    }
+
+    fn line(&self, image: &ImageName, words: &str) -> String {
+        format!("{} {words}\n", self.style.paint(Tone::Strong, format!("[{image}]")))
+    }
+
+    /// A line for those who want to know more.
+    fn detail(&self, image: &ImageName, words: &str) -> String {
+        if self.settings.verbosity == 0 { String::new() } else { self.line(image, words) }
+    }
+
+    fn shown_reasons(&self) -> usize {
+        if self.settings.verbosity == 0 { REASONS } else { usize::MAX }
+    }
+
+    fn log(&mut self, image: &ImageName, line: &str) -> String {
+        match (self.settings.logs, self.settings.ci) {
+            (Logs::All, _) => format!("[{image}]{}{}\n", lines::LOG_MARK, clean(line)),
+            // The disk of a CI job is gone when somebody comes to look: its text has to have all.
+            (Logs::Failed, Some(_)) => {
+                self.kept.entry(image.clone()).or_default().push(line);
+                String::new()
+            }
+            (Logs::Failed | Logs::None, _) => String::new(),
+        }
+    }
+
+    fn warning(&self, image: Option<&ImageName>, message: &str) -> String {
+        let annotation = match self.settings.ci {
+            Some(ci) => ci.annotate_warning(&lines::warning(image, message, Style::default())),
+            None => String::new(),
+        };
+        match annotation.is_empty() {
+            true => lines::warning(image, message, self.style) + "\n",
+            false => annotation,
+        }
+    }
+
+    fn finished(&mut self, event: &Event, tally: &Tally) -> String {
+        let Some(outcome) = Outcome::of(&event.what, tally) else { return String::new() };
+        let kept = self.kept.remove(outcome.image);
+        if outcome.ended == Ended::NotReached {
+            return self.detail(outcome.image, word(outcome.ended));
+        }
+        let painted = self.style.paint(Tone::of(outcome.ended), word(outcome.ended));
+        let mut text = self.line(outcome.image, &format!("{painted}: {}", outcome.words));
+        if let Some(failure) = outcome.failure {
+            text += &self.failed_log(outcome.image, failure, kept.unwrap_or_default(), event.time);
+            if let Some(ci) = self.settings.ci {
+                text += &ci.annotate_failure(outcome.image, failure);
+            }
+        }
+        text
+    }
+
+    fn failed_log(&self, image: &ImageName, failure: &Failure, kept: Kept, time: u64) -> String {
+        let log_file = failure.log.as_deref().map(printable);
+        let log_file =
+            log_file.map(|path| self.line(image, &format!("log: {path}"))).unwrap_or_default();
+        let shown = match kept.is_empty() {
+            true => lines::tail(failure),
+            false => kept.text(),
+        };
+        if self.settings.logs != Logs::Failed || shown.is_empty() {
+            return log_file;
+        }
+        let Some(ci) = self.settings.ci else { return shown + &log_file };
+        let title = format!("log of {image}");
+        ci.open_group(image, &title, time) + &shown + &ci.close_group(image, time) + &log_file
+    }
+}
+
+/// What a heartbeat says: how far the run is, what runs, and how long it will take.
+pub fn heartbeat(tally: &Tally, remaining: Option<u64>, now: u64) -> String {
+    let running = board::running(tally, now);
+    let shown: Vec<_> = running.iter().map(|it| format!("{} {}", it.name, it.elapsed)).collect();
+    let running = match shown.is_empty() {
+        true => String::new(),
+        false => format!(", {} running: {}", shown.len(), sentence::names(&shown)),
+    };
+    let left = remaining.filter(|left| *left > 0);
+    let left = left.map(|left| format!(", {} left", sentence::about(left))).unwrap_or_default();
+    format!("{}/{} done{running}{left}", tally.done, tally.images.len())
+}
+
+/// The end of a log that is being written.
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<String>,
+    bytes: usize,
+    dropped: usize,
+}
+
+impl Kept {
+    fn push(&mut self, line: &str) {
+        self.bytes += line.len() + 1;
+        self.lines.push_back(line.to_owned());
+        while self.bytes > KEPT && self.lines.len() > 1 {
+            let oldest = self.lines.pop_front().unwrap_or_default();
+            self.bytes -= oldest.len() + 1;
+            self.dropped += 1;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    fn text(&self) -> String {
+        let dropped = match self.dropped {
+            0 => String::new(),
+            lines => format!("  ({} before)\n", sentence::count(lines, "line")),
+        };
+        dropped + &lines::log(self.lines.iter().map(String::as_str))
+    }
+}

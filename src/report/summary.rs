@@ -1,0 +1,226 @@
+//! The end of a run: a block of at most twelve lines, and the same as Markdown.
+
+use std::fmt::Write as _;
+
+use crate::event::Summary;
+use crate::image::ImageName;
+use crate::report::sentence;
+use crate::report::style::{Style, Tone};
+use crate::report::tally::{Failed, Tally};
+use crate::report::text::{clean, printable};
+
+/// How many failures the block names. With all other lines it has twelve.
+const FAILURES: usize = 5;
+
+/// How many images of the critical path are named at its beginning, and at its end.
+const PATH_ENDS: usize = 3;
+
+/// How many images a table of the Markdown form has: a step summary is at most 1 MiB.
+const ROWS: usize = 100;
+
+/// The width of the labels.
+const LABEL: usize = 16;
+
+/// What runs again only what did not succeed.
+const RERUN: &str = "imgraph rebuild --rerun last";
+
+/// The block for the terminal and the log, with its line ends. Empty before the run ended.
+pub fn block(tally: &Tally, style: Style) -> String {
+    let Some(summary) = &tally.summary else { return String::new() };
+    if summary.planned == 0 && !summary.interrupted {
+        return nothing_to_do(summary) + "\n";
+    }
+    let mut lines = vec![totals_line(tally, summary, style)];
+    lines.extend(critical_path(summary).map(|path| label("critical path", &path)));
+    lines.extend(first_cause(summary).map(|cause| label("why", &cause)));
+    let mut failed_label = "failed";
+    for failure in tally.failures.iter().take(FAILURES) {
+        lines.push(label(failed_label, &format!("{}  {}", failure.image, failure.words)));
+        failed_label = "";
+    }
+    if tally.failures.len() > FAILURES {
+        lines.push(label("", &format!("and {} more", tally.failures.len() - FAILURES)));
+    }
+    if summary.interrupted {
+        lines.push(label("interrupted", "what was built is kept; the next run goes on from there"));
+    }
+    lines.extend(summary.logs.as_ref().map(|logs| label("logs", &printable(logs))));
+    if has_rest(summary) {
+        lines.push(label("rerun", RERUN));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The text for `$GITHUB_STEP_SUMMARY` and the like. Empty before the run ended.
+pub fn markdown(tally: &Tally) -> String {
+    let Some(summary) = &tally.summary else { return String::new() };
+    if summary.planned == 0 && !summary.interrupted {
+        return format!("### imgraph: {}\n", nothing_to_do(summary));
+    }
+    let totals: Vec<_> = totals(tally, summary).into_iter().map(|total| total.text).collect();
+    let mut text = format!(
+        "### imgraph: {} in {}\n\n",
+        totals.join(" · "),
+        sentence::duration(summary.duration)
+    );
+    for (name, value) in [("critical path", critical_path(summary)), ("why", first_cause(summary))]
+    {
+        if let Some(value) = value {
+            text += &format!("- **{name}**: {}\n", escaped(&value));
+        }
+    }
+    if has_rest(summary) {
+        text += &format!("- **rerun**: `{RERUN}`\n");
+    }
+    for failure in tally.failures.iter().take(ROWS) {
+        text += &failed_details(failure);
+    }
+    text += &more(tally.failures.len());
+    text + &built_table(&tally.built)
+}
+
+/// A class of images, counted.
+struct Total {
+    tone: Option<Tone>,
+    text: String,
+}
+
+/// Every selected image is in exactly one class after the first. Classes without an image are left
+/// out, but `failed` is always there: it is what people look for.
+fn totals(tally: &Tally, summary: &Summary) -> Vec<Total> {
+    let class = |number: usize, tone, words: &str| {
+        (number > 0).then(|| Total { tone: Some(tone), text: format!("{number} {words}") })
+    };
+    let cut_off = match tally.unchanged[..] {
+        [] => "cut off".to_owned(),
+        [..] => {
+            let names: Vec<_> = tally.unchanged.iter().map(ImageName::as_str).collect();
+            format!("cut off ({} came out the same)", sentence::names(&names))
+        }
+    };
+    let planned = Total { tone: None, text: format!("{} planned", summary.planned) };
+    let failed = Total { tone: None, text: "0 failed".to_owned() };
+    let classes = [
+        Some(planned),
+        class(summary.built, Tone::Good, "built"),
+        class(summary.cut_off, Tone::Saved, &cut_off),
+        class(summary.restored, Tone::Saved, "restored"),
+        class(summary.failed, Tone::Bad, "failed").or(Some(failed)),
+        class(summary.blocked, Tone::Warning, "blocked"),
+        class(summary.not_reached, Tone::Warning, "not reached"),
+        class(summary.fresh, Tone::Faint, "up to date"),
+    ];
+    classes.into_iter().flatten().collect()
+}
+
+fn totals_line(tally: &Tally, summary: &Summary, style: Style) -> String {
+    let paint = |total: Total| match total.tone {
+        Some(tone) => style.paint(tone, total.text).into_owned(),
+        None => total.text,
+    };
+    let totals: Vec<_> = totals(tally, summary).into_iter().map(paint).collect();
+    format!("{}   {}", totals.join(" · "), sentence::duration(summary.duration))
+}
+
+fn nothing_to_do(summary: &Summary) -> String {
+    let time = sentence::duration(summary.duration);
+    if summary.selected == 0 {
+        return format!("nothing to do: no image is selected  {time}");
+    }
+    let images = sentence::count(summary.selected, "image");
+    format!("nothing to do: {images} {} up to date  {time}", sentence::is_or_are(summary.selected))
+}
+
+fn label(name: &str, value: &str) -> String {
+    format!("{name:LABEL$}{value}")
+}
+
+/// `1m 58s  base 41.0 s → java/jre 52.0 s  (no schedule beats 1m 58s, 88 % efficient)`.
+fn critical_path(summary: &Summary) -> Option<String> {
+    let path = &summary.critical_path;
+    if path.is_empty() {
+        return None;
+    }
+    let total: u64 = path.iter().fold(0, |sum, (_, duration)| sum.saturating_add(*duration));
+    let named =
+        |(image, duration): &(ImageName, u64)| format!("{image} {}", sentence::duration(*duration));
+    let mut images: Vec<_> = path.iter().map(named).collect();
+    if images.len() > 2 * PATH_ENDS {
+        let between = PATH_ENDS..images.len() - PATH_ENDS;
+        let left_out = format!("{} more", between.len());
+        images.splice(between, [left_out]);
+    }
+    let bound = sentence::duration(summary.lower_bound);
+    let efficiency = match summary.lower_bound.saturating_mul(100).checked_div(summary.duration) {
+        Some(percent) => format!(", {} % efficient", percent.min(100)),
+        None => String::new(),
+    };
+    let chain = images.join(" → ");
+    Some(format!("{}  {chain}  (lower bound {bound}{efficiency})", sentence::duration(total)))
+}
+
+fn first_cause(summary: &Summary) -> Option<String> {
+    let (image, reason) = summary.first_cause.as_ref()?;
+    Some(format!("{image}: {}", sentence::reason(reason)))
+}
+
+fn has_rest(summary: &Summary) -> bool {
+    summary.failed + summary.blocked + summary.not_reached > 0
+}
+
+fn failed_details(failure: &Failed) -> String {
+    let title = format!("{}: {}", failure.image, failure.words);
+    let mut text = format!("\n<details open><summary>failed {}</summary>\n\n", html(&title));
+    if !failure.tail.is_empty() {
+        let log: Vec<_> = failure.tail.iter().map(|line| clean(line)).collect();
+        let fence = "`".repeat(3.max(longest_run_of_backticks(&log.join("\n")) + 1));
+        text += &format!("{fence}text\n{}\n{fence}\n", log.join("\n"));
+    }
+    if let Some(log) = &failure.log {
+        let _ = writeln!(text, "\nlog: {}", escaped(&printable(log)));
+    }
+    text + "\n</details>\n"
+}
+
+/// The slowest first: that is where time can be won.
+fn built_table(built: &[(ImageName, u64)]) -> String {
+    if built.is_empty() {
+        return String::new();
+    }
+    let mut slowest: Vec<_> = built.iter().collect();
+    slowest.sort_by_key(|(image, duration)| (std::cmp::Reverse(*duration), image));
+    let mut text = "\n| built | time |\n| --- | ---: |\n".to_owned();
+    for (image, duration) in slowest.iter().take(ROWS) {
+        let name = escaped(image.as_str());
+        let _ = writeln!(text, "| {name} | {} |", sentence::duration(*duration));
+    }
+    text + &more(built.len())
+}
+
+fn more(length: usize) -> String {
+    match length.saturating_sub(ROWS) {
+        0 => String::new(),
+        left_out => format!("\nand {left_out} more\n"),
+    }
+}
+
+fn longest_run_of_backticks(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// Text that Markdown shows as it is.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if "\\`*_[]<>|#&~".contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+/// Text that HTML shows as it is.
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,164 @@
+//! What the events so far add up to: which images wait, run and ended, and what the end will tell.
+//!
+//! Every sink reads the same tally, so no two of them can disagree. It knows no sink, and no clock:
+//! times come from events and from whoever asks.
+
+use std::collections::BTreeMap;
+
+use crate::event::{Event, Summary, What};
+use crate::history::Ended;
+use crate::image::ImageName;
+use crate::report::outcome::Outcome;
+
+/// A run, as far as its events tell.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// How many builds run at once.
+    pub jobs: usize,
+    /// The images that will, or may, be built, in the order of their events.
+    pub images: Vec<Image>,
+    /// The numbers of the running images in `images`, the longest running first.
+    pub running: Vec<usize>,
+    /// How many images ended.
+    pub done: usize,
+    /// What failed, in the order of the failures.
+    pub failures: Vec<Failed>,
+    /// What was built, with milliseconds.
+    pub built: Vec<(ImageName, u64)>,
+    /// What was built and came out the same, so that dependents could be cut off.
+    pub unchanged: Vec<ImageName>,
+    /// Whether the user asked the run to end.
+    pub interrupted: bool,
+    /// The totals, as soon as the run ended.
+    pub summary: Option<Summary>,
+    numbers: BTreeMap<ImageName, usize>,
+}
+
+/// An image of the run that is not simply up to date.
+#[derive(Debug)]
+pub struct Image {
+    /// Its name.
+    pub name: ImageName,
+    /// Whether it has reasons of its own; otherwise it may be cut off.
+    pub certain: bool,
+    /// The parents whose outcome decides.
+    pub waits_for: Vec<ImageName>,
+    /// The predicted duration in milliseconds.
+    pub predicted: Option<u64>,
+    /// Where it is.
+    pub state: State,
+}
+
+/// Where an image is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not begun.
+    Waiting,
+    /// Being built.
+    Running {
+        /// Milliseconds since the Unix epoch when it began.
+        since: u64,
+        /// `[3/5] RUN make`; empty before the first step.
+        step: String,
+    },
+    /// Ended.
+    Done,
+}
+
+/// An image that failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// The image.
+    pub image: ImageName,
+    /// What failed, with its place, one line.
+    pub words: String,
+    /// The last lines of its log.
+    pub tail: Vec<String>,
+    /// The log file, relative to the workspace root.
+    pub log: Option<String>,
+}
+
+impl Tally {
+    /// Counts an event.
+    pub fn observe(&mut self, event: &Event) {
+        match &event.what {
+            What::RunStarted { jobs, .. } => self.jobs = *jobs,
+            What::Planned { image, reasons, waits_for, predicted } => {
+                let number = self.number(image);
+                let planned = &mut self.images[number];
+                planned.certain = !reasons.is_empty();
+                planned.waits_for.clone_from(waits_for);
+                planned.predicted = *predicted;
+            }
+            What::Started { image, predicted, .. } => self.start(image, event.time, *predicted),
+            What::Step { image, number, total, text, .. } => {
+                let of = total.map(|total| format!("/{total}")).unwrap_or_default();
+                self.enter_step(image, format!("[{number}{of}] {text}"));
+            }
+            What::Finished { image, .. } => self.finish(image, &event.what),
+            What::Interrupted => self.interrupted = true,
+            What::RunFinished { summary } => self.summary = Some(summary.clone()),
+            What::Fresh { .. } | What::Log { .. } | What::Warning { .. } => (),
+        }
+    }
+
+    /// The image of this name, if it is one that may be built.
+    pub fn image(&self, name: &ImageName) -> Option<&Image> {
+        self.numbers.get(name).map(|number| &self.images[*number])
+    }
+
+    /// The number of an image in `images`; one that was not announced is added.
+    fn number(&mut self, name: &ImageName) -> usize {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = self.images.len();
+        self.numbers.insert(name.clone(), number);
+        self.images.push(Image {
+            name: name.clone(),
+            certain: false,
+            waits_for: Vec::new(),
+            predicted: None,
+            state: State::Waiting,
+        });
+        number
+    }
+
+    fn start(&mut self, name: &ImageName, since: u64, predicted: Option<u64>) {
+        let number = self.number(name);
+        let image = &mut self.images[number];
+        image.state = State::Running { since, step: String::new() };
+        image.predicted = predicted.or(image.predicted);
+        self.running.push(number);
+    }
+
+    fn enter_step(&mut self, name: &ImageName, text: String) {
+        let number = self.number(name);
+        if let State::Running { step, .. } = &mut self.images[number].state {
+            *step = text;
+        }
+    }
+
+    fn finish(&mut self, name: &ImageName, what: &What) {
+        let number = self.number(name);
+        self.running.retain(|running| *running != number);
+        if self.images[number].state != State::Done {
+            self.images[number].state = State::Done;
+            self.done += 1;
+        }
+        let Some(outcome) = Outcome::of(what, self) else { return };
+        if let Some(failure) = outcome.failure {
+            self.failures.push(Failed {
+                image: name.clone(),
+                words: outcome.words,
+                tail: failure.tail.clone(),
+                log: failure.log.clone(),
+            });
+        } else if outcome.ended == Ended::Built {
+            self.built.push((name.clone(), outcome.duration));
+            if outcome.came_out_the_same {
+                self.unchanged.push(name.clone());
+            }
+        }
+    }
+}
