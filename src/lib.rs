@@ -27,4 +27,5 @@ pub mod event;
 
 // Effects.
 pub mod clock;
+pub mod process;
 pub mod engine;

@@ -3,6 +3,9 @@
 //! imgraph decides; an engine builds. An engine knows nothing of keys, plans or records: it is
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
+pub mod buildah;
+pub mod content;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
