@@ -18,9 +18,9 @@ pub mod image;
 pub mod context;
 pub mod diagnostic;
 pub mod reference;
+pub mod gopath;
 
 // Core: values in, values out.
-pub mod gopath;
 pub mod ignorefile;
 pub mod dockerfile;
 pub mod layers;
@@ -33,6 +33,11 @@ pub mod event;
 
 // Effects.
 pub mod clock;
+pub mod cancel;
+pub mod process;
+pub mod gather;
 pub mod ledger;
 pub mod engine;
+pub mod signal;
+pub mod run;
 pub mod report;

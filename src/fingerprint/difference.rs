@@ -25,9 +25,9 @@ pub fn difference(old: &[Leaf<'_>], new: &[Leaf<'_>], dockerfile: &str) -> Vec<R
     for id in changed_keys(&old.secrets, &new.secrets) {
         reasons.push(Reason::OptionChanged { name: format!("secret {id}") });
     }
-    if old.remotes != new.remotes {
-        reasons.push(Reason::OptionChanged { name: "what ADD fetches".to_owned() });
-    }
+    keyed(&old.remotes, &new.remotes, &mut reasons, |url| Reason::RemoteChanged {
+        url: url.to_owned(),
+    });
     reasons
 }
 
@@ -42,7 +42,7 @@ struct Sorted<'l> {
     labels: BTreeMap<&'l str, Digest>,
     settings: BTreeMap<&'l str, &'l str>,
     secrets: BTreeMap<&'l str, ()>,
-    remotes: Vec<(Digest, &'l str)>,
+    remotes: BTreeMap<&'l str, Vec<(Digest, &'l str)>>,
 }
 
 impl<'l> Sorted<'l> {
@@ -63,7 +63,9 @@ impl<'l> Sorted<'l> {
                 Leaf::External { reference, platform, digest } => {
                     sorted.externals.insert((reference, platform), digest.as_ref());
                 }
-                Leaf::Remote { url, checksum } => sorted.remotes.push((*url, checksum)),
+                Leaf::Remote { shown, url, checksum } => {
+                    sorted.remotes.entry(shown).or_default().push((*url, checksum));
+                }
                 Leaf::Label { name, value } => {
                     sorted.labels.insert(name, *value);
                 }

@@ -50,7 +50,9 @@ pub enum Leaf<'a> {
     },
     /// What ADD fetches.
     Remote {
-        /// The digest of the URL, which may hold a credential.
+        /// The URL without credential and query, for people; not part of the key.
+        shown: Cow<'a, str>,
+        /// The digest of the whole URL, which may hold a credential.
         url: Digest,
         /// `--checksum`.
         checksum: Cow<'a, str>,
@@ -113,7 +115,7 @@ impl Leaf<'_> {
                 let digest = digest.as_ref().map_or("", OciDigest::as_str);
                 hasher.number(5).text(reference).text(platform).text(digest)
             }
-            Leaf::Remote { url, checksum } => hasher.number(6).digest(url).text(checksum),
+            Leaf::Remote { shown: _, url, checksum } => hasher.number(6).digest(url).text(checksum),
             Leaf::Label { name, value } => hasher.number(7).text(name).digest(value),
             Leaf::Secret { id } => hasher.number(8).text(id),
             Leaf::File { path, node, mode, xattrs } => {

@@ -113,6 +113,7 @@ pub fn walk<'a>(
     }
     for remote in &image.reads.remotes {
         visit(Leaf::Remote {
+            shown: Cow::Owned(shown(&remote.url)),
             url: Digest::of_content(remote.url.as_bytes()),
             checksum: Cow::Borrowed(remote.checksum.as_deref().unwrap_or("")),
         });
@@ -127,6 +128,15 @@ pub fn walk<'a>(
     for entry in inputs.entries {
         visit(file(entry));
     }
+}
+
+/// A URL without what may be secret in it: the user's name and password, and the query.
+fn shown(url: &str) -> String {
+    let plain = url.split('?').next().unwrap_or(url);
+    let Some((scheme, rest)) = plain.split_once("://") else { return plain.to_owned() };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = host.rsplit('@').next().unwrap_or(host);
+    format!("{scheme}://{host}/{path}")
 }
 
 fn flavour(flavour: Flavour) -> &'static str {

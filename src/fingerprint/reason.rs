@@ -67,6 +67,11 @@ pub enum Reason {
         /// What it is.
         new: Option<OciDigest>,
     },
+    /// What ADD fetches has another URL or checksum.
+    RemoteChanged {
+        /// The URL, without a credential or a query.
+        url: String,
+    },
     /// Another platform, target, engine flavour or frontend, or newer rules of imgraph.
     SettingChanged {
         /// Which.
