@@ -1,0 +1,72 @@
+//! Which engine builds, and what it is called in records.
+
+use std::path::Path;
+
+use crate::cli::args::EngineName;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::settings::Settings;
+use crate::dockerfile::Flavour;
+use crate::engine::Engine;
+use crate::engine::buildah::Buildah;
+use crate::engine::simulate::{self, Simulate};
+
+/// The class of the buildah engine in records.
+pub const BUILDAH: &str = "buildah";
+
+/// An engine that was chosen, before anything is asked of it.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Which.
+    pub name: EngineName,
+    /// Its class in records.
+    pub class: &'static str,
+    /// Whose rules Dockerfiles are expanded by.
+    pub flavour: Flavour,
+    /// Which, and why, for people.
+    pub note: String,
+}
+
+/// Chooses an engine: what was asked for, else what `layers.toml` names, else the first that is there.
+pub fn choose(settings: &Settings, configured: Option<&str>) -> Result<Choice, Failure> {
+    let asked = match (settings.engine, configured) {
+        (Some(EngineName::Auto) | None, None | Some("auto")) => None,
+        (Some(name), _) if name != EngineName::Auto => Some((name, "asked for")),
+        (_, Some("buildah")) => Some((EngineName::Buildah, "named in layers.toml")),
+        (_, Some("simulate")) => Some((EngineName::Simulate, "named in layers.toml")),
+        (_, Some(other)) => {
+            let message = format!("layers.toml names an engine `{other}` that is not known");
+            return Err(Failure::new(Exit::WORKSPACE, message).help("it is one of auto, buildah, simulate"));
+        }
+        (_, None) => None,
+    };
+    Ok(match asked {
+        Some((EngineName::Simulate, why)) => Choice {
+            name: EngineName::Simulate,
+            class: simulate::CLASS,
+            flavour: Flavour::BuildKit,
+            note: format!("simulate ({why})"),
+        },
+        Some((_, why)) => buildah(why),
+        None if settings.finds("buildah") => buildah("found on the PATH"),
+        None => buildah("no engine was found"),
+    })
+}
+
+fn buildah(why: &str) -> Choice {
+    Choice {
+        name: EngineName::Buildah,
+        class: BUILDAH,
+        flavour: Flavour::Buildah,
+        note: format!("buildah ({why})"),
+    }
+}
+
+impl Choice {
+    /// Opens the engine for a workspace.
+    pub fn open(&self, root: &Path, state: &Path) -> Result<Box<dyn Engine>, Failure> {
+        Ok(match self.name {
+            EngineName::Simulate => Box::new(Simulate::open(root, state)?),
+            EngineName::Auto | EngineName::Buildah => Box::new(Buildah::new(Default::default())),
+        })
+    }
+}
