@@ -43,9 +43,9 @@ impl CiKind {
     }
 
     /// Marks the failing line in the view of the changes, where the service can.
-    pub fn annotate_failure(self, image: &ImageName, failure: &Failure) -> String {
+    pub fn annotate_failure(self, image: &ImageName, failure: &Failure) -> Option<String> {
         if self != Self::GitHub {
-            return String::new();
+            return None;
         }
         let mut properties = Vec::new();
         if let Some(path) = &failure.path {
@@ -53,14 +53,15 @@ impl CiKind {
             properties.extend(failure.line.map(|line| format!("line={line}")));
         }
         properties.push(format!("title={}", github_property(&format!("{image} failed"))));
-        format!("::error {}::{}\n", properties.join(","), github_text(&failure.message))
+        let properties = properties.join(",");
+        Some(format!("::error {properties}::{}\n", github_text(&failure.message)))
     }
 
     /// Shows a warning among the results of the job, where the service can.
-    pub fn annotate_warning(self, message: &str) -> String {
+    pub fn annotate_warning(self, message: &str) -> Option<String> {
         match self {
-            Self::GitHub => format!("::warning::{}\n", github_text(message)),
-            Self::GitLab | Self::Other => String::new(),
+            Self::GitHub => Some(format!("::warning::{}\n", github_text(message))),
+            Self::GitLab | Self::Other => None,
         }
     }
 }
@@ -97,7 +98,7 @@ mod tests {
             log: None,
         };
         assert_eq!(
-            CiKind::GitHub.annotate_failure(&"apps/y".parse().unwrap(), &failure),
+            CiKind::GitHub.annotate_failure(&"apps/y".parse().unwrap(), &failure).unwrap(),
             "::error file=images/a%2Cb%3Ac/Dockerfile,line=7,title=apps/y failed\
              ::50 %25 done%0D%0Athen: exited, with 1\n"
         );

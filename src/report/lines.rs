@@ -18,10 +18,8 @@ pub fn head(what: &What) -> Option<String> {
     if *planned == 0 {
         return None;
     }
-    let images = match planned == selected {
-        true => sentence::count(*planned, "image"),
-        false => format!("{planned} of {}", sentence::count(*selected, "image")),
-    };
+    let all = sentence::count(*selected, "image");
+    let images = if planned == selected { all } else { format!("{planned} of {all}") };
     let time = predicted.map(|time| format!(", {}", sentence::about(time))).unwrap_or_default();
     Some(format!("{images} planned, {jobs} at a time, with {}{time}", printable(engine)))
 }
@@ -46,7 +44,11 @@ pub fn tail(failure: &Failure) -> String {
 
 /// Lines that a build printed, marked, as a text.
 pub fn log<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
-    lines.into_iter().map(|line| format!("{LOG_MARK}{}\n", clean(line))).collect()
+    let mut text = String::new();
+    for line in lines {
+        text.extend([LOG_MARK, &clean(line), "\n"]);
+    }
+    text
 }
 
 /// Where the whole log of a failed build is.

@@ -14,14 +14,10 @@ pub struct Outcome<'a> {
     pub image: &'a ImageName,
     /// How it ended.
     pub ended: Ended,
-    /// How long it took in milliseconds.
-    pub duration: u64,
     /// What there is to say beyond that: `1m 12s  (3 of 5 steps cached, 182 MB)`.
     pub words: String,
     /// What went wrong.
     pub failure: Option<&'a Failure>,
-    /// Whether it was built and its content is that of the build before.
-    pub came_out_the_same: bool,
 }
 
 impl<'a> Outcome<'a> {
@@ -38,14 +34,7 @@ impl<'a> Outcome<'a> {
             Ended::Blocked => blocked_words(blocked_by.as_ref()),
             Ended::NotReached => "the run ended before its turn".to_owned(),
         };
-        Some(Self {
-            image,
-            ended: *ended,
-            duration: *duration,
-            words,
-            failure: failure.as_ref(),
-            came_out_the_same: built.as_ref().is_some_and(|built| built.unchanged),
-        })
+        Some(Self { image, ended: *ended, words, failure: failure.as_ref() })
     }
 }
 
@@ -59,6 +48,20 @@ pub const fn word(ended: Ended) -> &'static str {
         Ended::Blocked => "blocked",
         Ended::NotReached => "not reached",
     }
+}
+
+/// What failed, with its place, one line.
+pub fn failed_words(duration: u64, failure: Option<&Failure>) -> String {
+    let Some(failure) = failure else {
+        return format!("after {}", sentence::duration(duration));
+    };
+    let place = match (&failure.path, failure.line) {
+        (Some(path), Some(line)) => format!("{}:{line}: ", printable(path)),
+        (Some(path), None) => format!("{}: ", printable(path)),
+        (None, _) => String::new(),
+    };
+    let advice = if failure.transient { "; trying again may help" } else { "" };
+    format!("{place}{}{advice}", clean(&failure.message))
 }
 
 fn built_words(duration: u64, built: Option<&Built>) -> String {
@@ -82,19 +85,6 @@ fn cut_off_words(parents: &[ImageName]) -> String {
         [] => "its inputs came out the same".to_owned(),
         _ => format!("{} came out the same", sentence::names(&parents)),
     }
-}
-
-fn failed_words(duration: u64, failure: Option<&Failure>) -> String {
-    let Some(failure) = failure else {
-        return format!("after {}", sentence::duration(duration));
-    };
-    let place = match (&failure.path, failure.line) {
-        (Some(path), Some(line)) => format!("{}:{line}: ", printable(path)),
-        (Some(path), None) => format!("{}: ", printable(path)),
-        (None, _) => String::new(),
-    };
-    let advice = if failure.transient { "; trying again may help" } else { "" };
-    format!("{place}{}{advice}", clean(&failure.message))
 }
 
 fn blocked_words(by: Option<&ImageName>) -> String {

@@ -140,47 +140,40 @@ impl Plain {
     }
 
     fn warning(&self, image: Option<&ImageName>, message: &str) -> String {
-        let annotation = match self.settings.ci {
-            Some(ci) => ci.annotate_warning(&lines::warning(image, message, Style::default())),
-            None => String::new(),
-        };
-        match annotation.is_empty() {
-            true => lines::warning(image, message, self.style) + "\n",
-            false => annotation,
-        }
+        let plain = lines::warning(image, message, Style::default());
+        let annotation = self.settings.ci.and_then(|ci| ci.annotate_warning(&plain));
+        annotation.unwrap_or_else(|| lines::warning(image, message, self.style) + "\n")
     }
 
     fn finished(&mut self, event: &Event, tally: &Tally) -> String {
         let Some(outcome) = Outcome::of(&event.what, tally) else { return String::new() };
-        let kept = self.kept.remove(outcome.image);
+        let kept = self.kept.remove(outcome.image).unwrap_or_default();
         if outcome.ended == Ended::NotReached {
             return self.detail(outcome.image, word(outcome.ended));
         }
         let painted = self.style.paint(Tone::of(outcome.ended), word(outcome.ended));
         let mut text = self.line(outcome.image, &format!("{painted}: {}", outcome.words));
         if let Some(failure) = outcome.failure {
-            text += &self.failed_log(outcome.image, failure, kept.unwrap_or_default(), event.time);
-            if let Some(ci) = self.settings.ci {
-                text += &ci.annotate_failure(outcome.image, failure);
-            }
+            text += &self.failed_log(outcome.image, failure, &kept, event.time);
+            let path = failure.log.as_deref().map(printable);
+            let log_file = path.map(|path| self.line(outcome.image, &format!("log: {path}")));
+            text += &log_file.unwrap_or_default();
+            let ci = self.settings.ci;
+            let annotation = ci.and_then(|ci| ci.annotate_failure(outcome.image, failure));
+            text += &annotation.unwrap_or_default();
         }
         text
     }
 
-    fn failed_log(&self, image: &ImageName, failure: &Failure, kept: Kept, time: u64) -> String {
-        let log_file = failure.log.as_deref().map(printable);
-        let log_file =
-            log_file.map(|path| self.line(image, &format!("log: {path}"))).unwrap_or_default();
-        let shown = match kept.is_empty() {
-            true => lines::tail(failure),
-            false => kept.text(),
-        };
-        if self.settings.logs != Logs::Failed || shown.is_empty() {
-            return log_file;
+    /// In CI the whole log in a group, as far as it was kept; elsewhere its end.
+    fn failed_log(&self, image: &ImageName, failure: &Failure, kept: &Kept, time: u64) -> String {
+        if self.settings.logs != Logs::Failed {
+            return String::new();
         }
-        let Some(ci) = self.settings.ci else { return shown + &log_file };
+        let shown = if kept.is_empty() { lines::tail(failure) } else { kept.text() };
+        let Some(ci) = self.settings.ci.filter(|_| !shown.is_empty()) else { return shown };
         let title = format!("log of {image}");
-        ci.open_group(image, &title, time) + &shown + &ci.close_group(image, time) + &log_file
+        ci.open_group(image, &title, time) + &shown + &ci.close_group(image, time)
     }
 }
 
@@ -188,9 +181,9 @@ impl Plain {
 pub fn heartbeat(tally: &Tally, remaining: Option<u64>, now: u64) -> String {
     let running = board::running(tally, now);
     let shown: Vec<_> = running.iter().map(|it| format!("{} {}", it.name, it.elapsed)).collect();
-    let running = match shown.is_empty() {
-        true => String::new(),
-        false => format!(", {} running: {}", shown.len(), sentence::names(&shown)),
+    let running = match shown[..] {
+        [] => String::new(),
+        _ => format!(", {} running: {}", shown.len(), sentence::names(&shown)),
     };
     let left = remaining.filter(|left| *left > 0);
     let left = left.map(|left| format!(", {} left", sentence::about(left))).unwrap_or_default();

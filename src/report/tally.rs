@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Event, Summary, What};
+use crate::event::{Event, Failure, Summary, What};
 use crate::history::Ended;
 use crate::image::ImageName;
-use crate::report::outcome::Outcome;
 
 /// A run, as far as its events tell.
 #[derive(Debug, Default)]
@@ -70,12 +69,10 @@ pub enum State {
 pub struct Failed {
     /// The image.
     pub image: ImageName,
-    /// What failed, with its place, one line.
-    pub words: String,
-    /// The last lines of its log.
-    pub tail: Vec<String>,
-    /// The log file, relative to the workspace root.
-    pub log: Option<String>,
+    /// How long it took in milliseconds.
+    pub duration: u64,
+    /// What went wrong, where that is known.
+    pub failure: Option<Failure>,
 }
 
 impl Tally {
@@ -95,7 +92,21 @@ impl Tally {
                 let of = total.map(|total| format!("/{total}")).unwrap_or_default();
                 self.enter_step(image, format!("[{number}{of}] {text}"));
             }
-            What::Finished { image, .. } => self.finish(image, &event.what),
+            What::Finished { image, ended, duration, built, failure, .. } => {
+                self.finish(image);
+                if built.as_ref().is_some_and(|built| built.unchanged) && *ended == Ended::Built {
+                    self.unchanged.push(image.clone());
+                }
+                match ended {
+                    Ended::Built => self.built.push((image.clone(), *duration)),
+                    Ended::Failed => self.failures.push(Failed {
+                        image: image.clone(),
+                        duration: *duration,
+                        failure: failure.clone(),
+                    }),
+                    Ended::CutOff | Ended::Restored | Ended::Blocked | Ended::NotReached => (),
+                }
+            }
             What::Interrupted => self.interrupted = true,
             What::RunFinished { summary } => self.summary = Some(summary.clone()),
             What::Fresh { .. } | What::Log { .. } | What::Warning { .. } => (),
@@ -139,26 +150,12 @@ impl Tally {
         }
     }
 
-    fn finish(&mut self, name: &ImageName, what: &What) {
+    fn finish(&mut self, name: &ImageName) {
         let number = self.number(name);
         self.running.retain(|running| *running != number);
         if self.images[number].state != State::Done {
             self.images[number].state = State::Done;
             self.done += 1;
-        }
-        let Some(outcome) = Outcome::of(what, self) else { return };
-        if let Some(failure) = outcome.failure {
-            self.failures.push(Failed {
-                image: name.clone(),
-                words: outcome.words,
-                tail: failure.tail.clone(),
-                log: failure.log.clone(),
-            });
-        } else if outcome.ended == Ended::Built {
-            self.built.push((name.clone(), outcome.duration));
-            if outcome.came_out_the_same {
-                self.unchanged.push(name.clone());
-            }
         }
     }
 }

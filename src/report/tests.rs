@@ -60,10 +60,16 @@ fn reporter(settings: Settings) -> (Reporter, Pipe, Pipe) {
     (Reporter::new(settings, outputs), data, talk)
 }
 
+fn tell(reporter: &mut Reporter, events: &[Event]) {
+    for event in events {
+        reporter.event(event);
+    }
+}
+
 /// What is said of some events.
 fn said(settings: Settings, events: &[Event]) -> String {
     let (mut reporter, _, talk) = reporter(settings);
-    events.iter().for_each(|event| reporter.event(event));
+    tell(&mut reporter, events);
     talk.text()
 }
 
@@ -102,7 +108,7 @@ rerun           imgraph rebuild --rerun last
 #[test]
 fn a_recorded_run_is_shown_again_as_it_was() {
     let (mut first, recorded, talk) = reporter(Settings { json: true, verbosity: 1, ..PLAIN });
-    scenario().iter().for_each(|event| first.event(event));
+    tell(&mut first, &scenario());
     let replayed: Vec<Event> =
         recorded.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(said(Settings { verbosity: 1, ..PLAIN }, &replayed), talk.text());
@@ -205,7 +211,7 @@ fn a_silent_minute_is_broken_by_a_heartbeat() {
     reporter.tick(5_000_000_000_000);
     assert_eq!(talk.text(), "", "nothing began");
     let begun = events.iter().position(|event| event.time > 1_700_000_000_010).unwrap();
-    events[..begun].iter().for_each(|event| reporter.event(event));
+    tell(&mut reporter, &events[..begun]);
     let before = talk.text();
     reporter.tick(1_700_000_060_000);
     assert_eq!(talk.text(), before, "not yet a minute since the last line");
@@ -215,20 +221,32 @@ fn a_silent_minute_is_broken_by_a_heartbeat() {
         talk.text()[before.len()..],
         *"0/7 done, 2 running: base 1m 00s and tools 1m 00s, ~55s left\n"
     );
-    events[begun..].iter().for_each(|event| reporter.event(event));
+    tell(&mut reporter, &events[begun..]);
     let before = talk.text();
     reporter.tick(5_000_000_000_000);
     assert_eq!(talk.text(), before, "the run is over");
 }
 
 #[test]
+fn work_that_is_attended_returns_what_it_made() {
+    let (reporter, _, talk) = reporter(PLAIN);
+    let reporter = Mutex::new(reporter);
+    let made = attended(&reporter, || {
+        tell(&mut lock(&reporter), &scenario());
+        7
+    });
+    assert_eq!(made, 7);
+    assert!(talk.text().ends_with("--rerun last\n"));
+}
+
+#[test]
 fn a_closed_stdout_ends_the_json_and_not_the_run() {
     let (mut reporter, data, talk) = reporter(Settings { json: true, ..PLAIN });
     let events = scenario();
-    events[..3].iter().for_each(|event| reporter.event(event));
+    tell(&mut reporter, &events[..3]);
     assert!(reporter.broken_stdout().is_none());
     data.closed.store(true, Ordering::SeqCst);
-    events[3..].iter().for_each(|event| reporter.event(event));
+    tell(&mut reporter, &events[3..]);
     assert_eq!(reporter.broken_stdout().unwrap().kind(), ErrorKind::BrokenPipe);
     assert_eq!(data.text().lines().count(), 3);
     assert!(talk.text().ends_with("--rerun last\n"));
@@ -237,7 +255,7 @@ fn a_closed_stdout_ends_the_json_and_not_the_run() {
 #[test]
 fn json_is_the_events_one_a_line_in_the_form_that_is_promised() {
     let (mut reporter, data, _) = reporter(Settings { json: true, ..PLAIN });
-    scenario().iter().for_each(|event| reporter.event(event));
+    tell(&mut reporter, &scenario());
     assert_eq!(data.text(), SCENARIO);
 }
 

@@ -16,8 +16,8 @@ pub fn clean(line: &str) -> Cow<'_, str> {
     if !line.contains(|c: char| c.is_control() && c != '\t') {
         return Cow::Borrowed(line);
     }
-    let drawings = line.split(['\r', '\n']).map(without_controls);
-    Cow::Owned(drawings.filter(|drawing| !drawing.is_empty()).last().unwrap_or_default())
+    let mut drawings = line.split(['\r', '\n']).rev().map(without_controls);
+    Cow::Owned(drawings.find(|drawing| !drawing.is_empty()).unwrap_or_default())
 }
 
 fn without_controls(text: &str) -> String {

@@ -171,6 +171,30 @@ error[IG1]: here
 }
 
 #[test]
+fn of_a_span_over_many_lines_the_first_are_drawn() {
+    let text = format!("RUN <<EOF\n{}EOF\n", "make\n".repeat(1_000));
+    let sources = sources(&[("x", &text)]);
+    let diagnostic = Diagnostic::warning("IG1", "here").at_place(place("x", 0..text.len()));
+    assert_eq!(
+        drawn(&[diagnostic], &sources),
+        "\
+warning[IG1]: here
+ --> x:1:1
+  |
+1 | / RUN <<EOF
+2 | | make
+3 | | make
+4 | | make
+5 | | make
+6 | | make
+  | |____^
+
+1 warning
+"
+    );
+}
+
+#[test]
 fn a_long_line_is_cut_around_what_it_is_about() {
     let line = format!("RUN {} FORM {}\n", "a ".repeat(2_000_000), "b ".repeat(2_000_000));
     let start = line.find("FORM").unwrap();

@@ -1,9 +1,10 @@
 //! The end of a run: a block of at most twelve lines, and the same as Markdown.
 
-use std::fmt::Write as _;
+use std::cmp::Reverse;
 
 use crate::event::Summary;
 use crate::image::ImageName;
+use crate::report::outcome::failed_words;
 use crate::report::sentence;
 use crate::report::style::{Style, Tone};
 use crate::report::tally::{Failed, Tally};
@@ -34,8 +35,8 @@ pub fn block(tally: &Tally, style: Style) -> String {
     lines.extend(critical_path(summary).map(|path| label("critical path", &path)));
     lines.extend(first_cause(summary).map(|cause| label("why", &cause)));
     let mut failed_label = "failed";
-    for failure in tally.failures.iter().take(FAILURES) {
-        lines.push(label(failed_label, &format!("{}  {}", failure.image, failure.words)));
+    for failed in tally.failures.iter().take(FAILURES) {
+        lines.push(label(failed_label, &format!("{}  {}", failed.image, words(failed))));
         failed_label = "";
     }
     if tally.failures.len() > FAILURES {
@@ -58,25 +59,16 @@ pub fn markdown(tally: &Tally) -> String {
         return format!("### imgraph: {}\n", nothing_to_do(summary));
     }
     let totals: Vec<_> = totals(tally, summary).into_iter().map(|total| total.text).collect();
-    let mut text = format!(
-        "### imgraph: {} in {}\n\n",
-        totals.join(" · "),
-        sentence::duration(summary.duration)
-    );
-    for (name, value) in [("critical path", critical_path(summary)), ("why", first_cause(summary))]
-    {
-        if let Some(value) = value {
-            text += &format!("- **{name}**: {}\n", escaped(&value));
-        }
-    }
-    if has_rest(summary) {
-        text += &format!("- **rerun**: `{RERUN}`\n");
-    }
-    for failure in tally.failures.iter().take(ROWS) {
-        text += &failed_details(failure);
-    }
-    text += &more(tally.failures.len());
-    text + &built_table(&tally.built)
+    let time = sentence::duration(summary.duration);
+    let mut parts = vec![format!("### imgraph: {} in {time}\n\n", escaped(&totals.join(" · ")))];
+    let fact = |name, value: String| format!("- **{name}**: {}\n", escaped(&value));
+    parts.extend(critical_path(summary).map(|path| fact("critical path", path)));
+    parts.extend(first_cause(summary).map(|cause| fact("why", cause)));
+    parts.extend(has_rest(summary).then(|| format!("- **rerun**: `{RERUN}`\n")));
+    parts.extend(tally.failures.iter().take(ROWS).map(failed_details));
+    parts.push(more(tally.failures.len()));
+    parts.push(built_table(&tally.built));
+    parts.concat()
 }
 
 /// A class of images, counted.
@@ -91,12 +83,10 @@ fn totals(tally: &Tally, summary: &Summary) -> Vec<Total> {
     let class = |number: usize, tone, words: &str| {
         (number > 0).then(|| Total { tone: Some(tone), text: format!("{number} {words}") })
     };
-    let cut_off = match tally.unchanged[..] {
+    let unchanged: Vec<_> = tally.unchanged.iter().map(ImageName::as_str).collect();
+    let cut_off = match unchanged[..] {
         [] => "cut off".to_owned(),
-        [..] => {
-            let names: Vec<_> = tally.unchanged.iter().map(ImageName::as_str).collect();
-            format!("cut off ({} came out the same)", sentence::names(&names))
-        }
+        _ => format!("cut off ({} came out the same)", sentence::names(&unchanged)),
     };
     let planned = Total { tone: None, text: format!("{} planned", summary.planned) };
     let failed = Total { tone: None, text: "0 failed".to_owned() };
@@ -168,18 +158,23 @@ fn has_rest(summary: &Summary) -> bool {
     summary.failed + summary.blocked + summary.not_reached > 0
 }
 
-fn failed_details(failure: &Failed) -> String {
-    let title = format!("{}: {}", failure.image, failure.words);
-    let mut text = format!("\n<details open><summary>failed {}</summary>\n\n", html(&title));
-    if !failure.tail.is_empty() {
-        let log: Vec<_> = failure.tail.iter().map(|line| clean(line)).collect();
-        let fence = "`".repeat(3.max(longest_run_of_backticks(&log.join("\n")) + 1));
-        text += &format!("{fence}text\n{}\n{fence}\n", log.join("\n"));
-    }
-    if let Some(log) = &failure.log {
-        let _ = writeln!(text, "\nlog: {}", escaped(&printable(log)));
-    }
-    text + "\n</details>\n"
+fn words(failed: &Failed) -> String {
+    failed_words(failed.duration, failed.failure.as_ref())
+}
+
+fn failed_details(failed: &Failed) -> String {
+    let title = html(&format!("{}: {}", failed.image, words(failed)));
+    let failure = failed.failure.as_ref();
+    let lines = failure.map_or(&[][..], |failure| &failure.tail);
+    let lines: Vec<_> = lines.iter().map(|line| clean(line)).collect();
+    let lines = lines.join("\n");
+    let fence = "`".repeat(3.max(longest_run_of_backticks(&lines) + 1));
+    let tail = format!("{fence}text\n{lines}\n{fence}\n\n");
+    let tail = if lines.is_empty() { String::new() } else { tail };
+    let log = failure.and_then(|failure| failure.log.as_deref());
+    let log = log.map(|path| format!("log: {}\n\n", escaped(&printable(path))));
+    let log = log.unwrap_or_default();
+    format!("\n<details open><summary>failed {title}</summary>\n\n{tail}{log}</details>\n")
 }
 
 /// The slowest first: that is where time can be won.
@@ -188,13 +183,12 @@ fn built_table(built: &[(ImageName, u64)]) -> String {
         return String::new();
     }
     let mut slowest: Vec<_> = built.iter().collect();
-    slowest.sort_by_key(|(image, duration)| (std::cmp::Reverse(*duration), image));
-    let mut text = "\n| built | time |\n| --- | ---: |\n".to_owned();
-    for (image, duration) in slowest.iter().take(ROWS) {
-        let name = escaped(image.as_str());
-        let _ = writeln!(text, "| {name} | {} |", sentence::duration(*duration));
-    }
-    text + &more(built.len())
+    slowest.sort_by_key(|(image, duration)| (Reverse(*duration), image));
+    let row = |(image, duration): &(ImageName, u64)| {
+        format!("| {} | {} |\n", escaped(image.as_str()), sentence::duration(*duration))
+    };
+    let rows: Vec<_> = slowest.into_iter().take(ROWS).map(row).collect();
+    format!("\n| built | time |\n| --- | ---: |\n{}{}", rows.concat(), more(built.len()))
 }
 
 fn more(length: usize) -> String {
@@ -224,3 +218,6 @@ fn escaped(text: &str) -> String {
 fn html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,12 +60,11 @@ fn prepare(cause: &PrepareCause) -> String {
 
 /// The first reasons, and how many more there are: `a changed, b changed and 3 more`.
 pub fn reasons(all: &[Reason], shown: usize) -> String {
-    let mut text = all.iter().take(shown).map(reason).collect::<Vec<_>>().join(", ");
-    let more = all.len().saturating_sub(shown);
-    if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+    let text = all.iter().take(shown).map(reason).collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(shown) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
-    text
 }
 
 /// A few names, and how many more there are: `a`, `a and b`, `a, b and 3 more`.

@@ -118,11 +118,10 @@ fn status_line(tally: &Tally, view: &View) -> String {
         return cut(&facts, view.size.columns);
     }
     let facts = cut(&facts, view.size.columns - BAR - 3);
-    let facts = match tally.failures.is_empty() {
-        true => facts.into(),
-        false => view.style.paint(Tone::Bad, facts),
-    };
-    format!("[{}] {facts}", bar(tally))
+    if tally.failures.is_empty() {
+        return format!("[{}] {facts}", bar(tally));
+    }
+    format!("[{}] {}", bar(tally), view.style.paint(Tone::Bad, facts))
 }
 
 /// Done `=`, running `>`, will be built `-`, may be cut off ` `: the only honest picture of a run
