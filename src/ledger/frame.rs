@@ -100,12 +100,21 @@ pub(super) fn read_header(file: &[u8]) -> Header {
 /// a file is behind `Check::default()`. Where it does not fit, `file` stays as it was.
 pub(super) fn push(file: &mut Vec<u8>, previous: Check, entry: &Entry) -> Result<Check, TooLong> {
     let payload = postcard::to_stdvec(entry).expect("entries are made of what postcard encodes");
+    push_payload(file, previous, &payload)
+}
+
+/// Appends the frame of a payload.
+pub(super) fn push_payload(
+    file: &mut Vec<u8>,
+    previous: Check,
+    payload: &[u8],
+) -> Result<Check, TooLong> {
     let length = u32::try_from(payload.len()).map_err(|_| TooLong)?;
-    let check = frame_check(previous, &payload);
+    let check = frame_check(previous, payload);
     file.extend_from_slice(&length.to_le_bytes());
     file.extend_from_slice(&(!length).to_le_bytes());
     file.extend_from_slice(&check.0);
-    file.extend_from_slice(&payload);
+    file.extend_from_slice(payload);
     Ok(check)
 }
 

@@ -80,11 +80,22 @@ impl fmt::Display for Holder {
 #[derive(Debug)]
 pub(super) struct Guard(File);
 
+#[cfg(test)]
+impl Guard {
+    /// The descriptor as a forked process has it.
+    pub(super) fn copy(&self) -> File {
+        self.0.try_clone().unwrap()
+    }
+}
+
 impl Drop for Guard {
-    /// Takes the name away before the lock goes, so that whoever finds the file locked next does not
-    /// read the name of somebody who has long ended. A failure leaves only that name.
+    /// Takes the name away first, so that whoever finds the file locked next does not read the name
+    /// of somebody who has long ended; a failure leaves only that name. Closing the file would not
+    /// always be enough: a program that is being started has a copy of the descriptor for the
+    /// moment between `fork` and `exec`, and with it the lock.
     fn drop(&mut self) {
         self.0.set_len(0).unwrap_or_default();
+        self.0.unlock().unwrap_or_default();
     }
 }
 

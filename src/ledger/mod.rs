@@ -33,11 +33,11 @@
 //!    only older because a newer one follows. Everything from there on is cut off, counted, and kept
 //!    in `ledger.damaged`.
 //! 4. The disk is full. Part of a frame is written, then nothing. The caller gets the error and the
-//!    file its old length. If even that fails, the next append goes to the same offset, over the
-//!    remains, and whatever still sticks out behind it fails its check.
+//!    file its old length. If even that fails, the next append goes to the same place, over the
+//!    remains, and what still sticks out behind it fails its check.
 //! 5. `fdatasync` fails. The kernel may have dropped the pages and will call the next sync a success,
-//!    so trying again proves nothing. The entry counts as not written, and the file gets its old
-//!    length.
+//!    so trying again proves nothing. The entry counts as not written: the file gets its old length,
+//!    and the caller the error.
 //! 6. imgraph is killed while it writes a snapshot. Up to the rename, `ledger` is the old file;
 //!    after it, the new one; they say the same.
 //! 7. A build ends, its record is written, the tag is not moved yet, and the power goes. The ledger
@@ -149,8 +149,9 @@ impl Ledger {
         entries.iter().try_fold(is_open, |is_open, entry| entry.leaves_run_open(is_open))?;
         let (bytes, check) = encode(Vec::new(), self.end.check, &entries)?;
         if let Err(error) = self.write(&bytes, &entries) {
-            // Whatever of it is in the file fails its check or is overwritten by the next append.
-            // Shortening the file only spares the next writer the warning.
+            // The next append goes to the same place. Shortening the file spares the next writer a
+            // warning about the remains, and it may fail: a part of a frame is never believed, and
+            // a whole one that could only not be synced is true.
             self.file.set_len(self.end.offset).unwrap_or_default();
             return Err(LedgerError::file("write", &main(&self.state))(error));
         }

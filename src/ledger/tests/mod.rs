@@ -1,7 +1,12 @@
 //! What a ledger promises, one file for each way to break it.
 #![expect(clippy::disallowed_methods, reason = "the files are the fixture")]
 
+mod child;
+mod compaction;
 mod damage;
+mod full_disk;
+mod kill;
+mod model;
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -142,6 +147,34 @@ fn entries_appended_together_are_the_same_entries() {
 }
 
 #[test]
+fn a_reader_never_stumbles_over_a_writer_at_work() {
+    let workspace = Workspace::new();
+    let mut ledger = workspace.open();
+    ledger.append([Entry::RunStarted { run: "run".into(), started: 0 }]).unwrap();
+    let state = workspace.state();
+    let reader = std::thread::spawn(move || {
+        let (mut seen, mut looks) = (0, 0);
+        while seen < 300 {
+            let (history, warnings) = read(&state).unwrap();
+            assert!(warnings.is_empty(), "{warnings:?}");
+            assert!(history.by_key.len() >= seen, "a later look shows less");
+            seen = history.by_key.len();
+            looks += 1;
+        }
+        looks
+    });
+    for number in 0..300 {
+        ledger
+            .append([Entry::Built(record(&format!("i{number}"), &format!("k{number}")))])
+            .unwrap();
+        if number % 50 == 49 {
+            ledger.compact().unwrap();
+        }
+    }
+    assert!(reader.join().unwrap() > 0);
+}
+
+#[test]
 fn a_killed_run_names_the_builds_it_was_at() {
     let run = history_of(&two_runs()).last_run.unwrap();
     assert_eq!(run.interrupted, [name("apps/api")]);
@@ -208,6 +241,18 @@ fn a_second_writer_is_told_who_has_the_lock() {
     );
     drop(first);
     drop(workspace.open());
+}
+
+#[test]
+fn the_lock_is_free_even_while_a_program_is_being_started() {
+    let workspace = Workspace::new();
+    let lock = workspace.state().join("lock");
+    store::prepare(&workspace.state()).unwrap();
+    let (guard, _) = lock::acquire(&lock, &me(), Lock::NoWait).unwrap();
+    let copy = guard.copy();
+    drop(guard);
+    drop(workspace.open());
+    drop(copy);
 }
 
 #[test]
