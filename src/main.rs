@@ -1,5 +1,7 @@
 //! Arguments to the library, outcome to an exit code.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(imgraph::cli::main(std::env::args_os()))
 }

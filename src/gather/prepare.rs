@@ -1,28 +1,212 @@
 //! `prepare`: a command that makes context files before they are fingerprinted.
 //!
 //! It runs only when its command or a declared input changed, or a declared output is missing. What
-//! it makes is an input like any other file, so that the same bytes rebuild nothing.
-#![expect(clippy::disallowed_methods, reason = "this module lists the inputs of a command and runs it")]
+//! it makes is an input like any other file, so that the same bytes rebuild nothing. Its key is
+//! recorded when it has succeeded; whoever edits an output by hand gets what he made.
+#![expect(clippy::disallowed_methods, reason = "lists the inputs of a command, and runs it")]
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use globset::{GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::context::EntryKind;
+use crate::cancel::Cancel;
+use crate::clock::Timer;
 use crate::digest::{Digest, Hasher};
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::GatherError;
-use crate::gather::hash;
 use crate::gather::stat::StatCache;
 use crate::history::Prepared;
 use crate::layers::Prepare;
+use crate::process::{self, Exit, ProcessError};
 
 /// Whether a `prepare` has to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// The digest of its command and its inputs now.
+    /// The digest of its command and its inputs as they are now.
     pub key: Digest,
     /// Why it has to run; `None`: its outputs are up to date.
     pub cause: Option<PrepareCause>,
+}
+
+/// Why a `prepare` failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The shell could not be started.
+    #[error("prepare")]
+    Start(#[from] ProcessError),
+    /// Its inputs could not be read.
+    #[error("prepare")]
+    Inputs(#[from] GatherError),
+    /// The command ended with another exit code than 0.
+    #[error("prepare `{command}` ended with exit code {code}")]
+    Code {
+        /// The command.
+        command: String,
+        /// The exit code.
+        code: i32,
+    },
+    /// The command was killed.
+    #[error("prepare `{command}` was ended by signal {signal}")]
+    Signal {
+        /// The command.
+        command: String,
+        /// The signal.
+        signal: i32,
+    },
+    /// It ended well, but a declared output does not exist.
+    #[error("prepare `{command}` did not make `{output}`")]
+    NoOutput {
+        /// The command.
+        command: String,
+        /// The pattern that matches nothing.
+        output: String,
+    },
+    /// Its inputs changed while it ran.
+    #[error("the inputs of prepare `{command}` changed while it ran; run again")]
+    Moved {
+        /// The command.
+        command: String,
+    },
+    /// The run was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl PrepareError {
+    /// Whether it was stopped on purpose.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+}
+
+/// Whether the `prepare` of an image has to run; `directory` is the image's, absolute, and `known`
+/// the last run that succeeded.
+pub fn state(
+    directory: &Path,
+    command: &Prepare,
+    known: Option<&Prepared>,
+    stat: &StatCache,
+) -> Result<State, GatherError> {
+    let key = key(directory, command, stat)?;
+    let cause = match known {
+        None => Some(PrepareCause::NeverRan),
+        Some(known) if known.key != key => Some(PrepareCause::InputsChanged),
+        Some(_) => missing_output(directory, command)?.map(PrepareCause::OutputMissing),
+    };
+    Ok(State { key, cause })
+}
+
+/// Runs a `prepare`; returns its key and how long it took, in milliseconds.
+pub fn run(
+    directory: &Path,
+    command: &Prepare,
+    stat: &StatCache,
+    cancel: &Cancel,
+    line: &mut dyn FnMut(&str),
+) -> Result<(Digest, u64), PrepareError> {
+    let before = key(directory, command, stat)?;
+    let timer = Timer::start();
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(&command.run).current_dir(directory);
+    let text = || command.run.clone();
+    match process::run(shell, &|| cancel.is_raised(), line)? {
+        Exit::Code(0) => (),
+        Exit::Code(code) => return Err(PrepareError::Code { command: text(), code }),
+        Exit::Signal(signal) => return Err(PrepareError::Signal { command: text(), signal }),
+        Exit::Stopped => return Err(PrepareError::Cancelled),
+    }
+    if let Some(output) = missing_output(directory, command)? {
+        return Err(PrepareError::NoOutput { command: text(), output });
+    }
+    if key(directory, command, stat)? != before {
+        return Err(PrepareError::Moved { command: text() });
+    }
+    Ok((before, timer.elapsed()))
+}
+
+/// The digest of the command, its patterns, and what the inputs hold: paths, the right to execute,
+/// content.
+fn key(directory: &Path, command: &Prepare, stat: &StatCache) -> Result<Digest, GatherError> {
+    let mut hasher = Hasher::new("imgraph prepare");
+    hasher.text(&command.run);
+    for patterns in [&command.inputs, &command.outputs] {
+        hasher.number(patterns.len() as u64);
+        for pattern in patterns {
+            hasher.text(pattern);
+        }
+    }
+    let outputs = set(&command.outputs);
+    for path in matching(directory, &command.inputs)? {
+        // An output inside an input pattern would make the key move with every run.
+        if outputs.is_match(&path) {
+            continue;
+        }
+        let full = directory.join(&path);
+        let failed = |error| GatherError::new("read", &full, error);
+        let metadata = fs::metadata(&full).map_err(failed)?;
+        hasher.bytes(path.as_os_str().as_bytes());
+        hasher.number(u64::from(metadata.permissions().mode() & 0o111 != 0));
+        hasher.digest(&stat.file(&full).map_err(failed)?);
+    }
+    Ok(hasher.finish())
+}
+
+/// The first output pattern that matches nothing.
+fn missing_output(directory: &Path, command: &Prepare) -> Result<Option<String>, GatherError> {
+    for pattern in &command.outputs {
+        if matching(directory, std::slice::from_ref(pattern))?.is_empty() {
+            return Ok(Some(pattern.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// The files below a directory that match a pattern, sorted, relative to it. Links to files count,
+/// links to directories are not followed.
+fn matching(directory: &Path, patterns: &[String]) -> Result<BTreeSet<PathBuf>, GatherError> {
+    let mut found = BTreeSet::new();
+    let is_glob = |pattern: &&String| pattern.contains(['*', '?', '[', '{']);
+    let plain = patterns.iter().filter(|pattern| !is_glob(pattern));
+    found.extend(plain.map(|pattern| plain_path(pattern)).filter(|path| directory.join(path).is_file()));
+    let globs: Vec<String> = patterns.iter().filter(is_glob).cloned().collect();
+    if globs.is_empty() {
+        return Ok(found);
+    }
+    let globs = set(&globs);
+    let mut todo = vec![PathBuf::new()];
+    while let Some(dir) = todo.pop() {
+        let here = directory.join(&dir);
+        let failed = |error| GatherError::new("list", &here, error);
+        for entry in fs::read_dir(&here).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let path = dir.join(entry.file_name());
+            if entry.file_type().map_err(failed)?.is_dir() {
+                todo.push(path);
+            } else if globs.is_match(&path) && entry.path().is_file() {
+                found.insert(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn plain_path(pattern: &str) -> PathBuf {
+    PathBuf::from(pattern.trim_start_matches("./"))
+}
+
+/// The patterns were checked when `layers.toml` was read; one that still fails matches nothing.
+fn set(patterns: &[String]) -> GlobSet {
+    let mut builder = GlobSetBuilder::new();
+    for pattern in patterns {
+        let pattern = pattern.trim_start_matches("./");
+        if let Ok(glob) = GlobBuilder::new(pattern).literal_separator(true).build() {
+            builder.add(glob);
+        }
+    }
+    builder.build().unwrap_or_else(|_| GlobSet::empty())
 }

@@ -112,3 +112,9 @@ impl Workspace {
         sources
     }
 }
+
+/// The engine that the `layers.toml` of a workspace names: needed before anything else is read.
+pub fn configured_engine(root: &Path) -> Option<String> {
+    let text = fs::read_to_string(root.join(LAYERS_FILE)).ok()?;
+    layers::parse(&text).0.workspace.engine
+}

@@ -1,0 +1,223 @@
+//! `imgraph inputs`: exactly what enters the key of an image, and what does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cli::args::{self, Selection};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::session::Session;
+use crate::cli::settings::{Settings, write};
+use crate::context::{Entry, EntryKind};
+use crate::digest::Digest;
+use crate::gather::stat::StatCache;
+use crate::graph::Image;
+use crate::image::ImageId;
+use crate::report::text::printable;
+
+/// Runs the verb.
+pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, Failure> {
+    let session = match &arguments.dockerfile {
+        Some(file) => Session::lone(settings, file)?,
+        None => Session::open(settings)?,
+    };
+    let id = the_image(&session, arguments)?;
+    let stat = StatCache::open(&session.state);
+    let disk = session.disk(&stat);
+    let listed = disk.entries(id);
+    let problems = listed.as_ref().err().cloned().unwrap_or_default();
+    session.judge(&BTreeSet::from([id]), &problems, settings)?;
+    let entries = listed.unwrap_or_default();
+    let image = session.loaded.graph.image(id);
+    let ignored = match arguments.ignored {
+        true => disk.ignored(id).map_err(|problems| {
+            session.say(&problems, settings, &mut io::stderr());
+            Failure::said(Exit::WORKSPACE)
+        })?,
+        false => Vec::new(),
+    };
+    if arguments.null {
+        let mut out = io::stdout().lock();
+        for entry in &entries {
+            let line = [entry.path.as_os_str().as_bytes(), b"\0"].concat();
+            out.write_all(&line).unwrap_or_default();
+        }
+        return Ok(Exit::OK);
+    }
+    let show = Show { session: &session, image, entries: &entries, ignored: &ignored };
+    let text = match arguments.json {
+        true => format!("{}\n", show.json()),
+        false => show.text(arguments.hash),
+    };
+    write(&mut io::stdout(), &text);
+    Ok(Exit::OK)
+}
+
+fn the_image(session: &Session, arguments: &args::Inputs) -> Result<ImageId, Failure> {
+    let Some(name) = &arguments.image else {
+        let first = session.loaded.graph.iter().map(|(id, _)| id).next();
+        return first.ok_or_else(|| Failure::said(Exit::WORKSPACE));
+    };
+    let selection = Selection { selectors: vec![name.clone()], only: true, ..Selection::default() };
+    let selected = session.select(&selection)?.asked;
+    match selected.iter().next() {
+        Some(id) if selected.len() == 1 => Ok(*id),
+        _ => {
+            let message = format!("`{name}` selects {} images; name one", selected.len());
+            Err(Failure::new(Exit::USAGE, message))
+        }
+    }
+}
+
+struct Show<'a> {
+    session: &'a Session,
+    image: &'a Image,
+    entries: &'a [Entry],
+    ignored: &'a [(std::path::PathBuf, String)],
+}
+
+impl Show<'_> {
+    fn text(&self, hash: bool) -> String {
+        let mut text = String::new();
+        let reads = &self.image.reads;
+        let digest = |value: &str| match hash {
+            true => format!("  {}", Digest::of_content(value.as_bytes()).short()),
+            false => String::new(),
+        };
+        writeln!(text, "platform    {}", self.image.platform).unwrap_or_default();
+        if let Some(target) = &self.image.spec.target {
+            writeln!(text, "target      {target}").unwrap_or_default();
+        }
+        if let Some(frontend) = &reads.frontend {
+            writeln!(text, "frontend    {frontend}").unwrap_or_default();
+        }
+        for edge in &self.image.parents {
+            let name = self.session.loaded.graph.name(edge.parent);
+            writeln!(text, "parent      {name}  ({} {})", kind(edge.kind), edge.reference).unwrap_or_default();
+        }
+        for external in &self.image.externals {
+            let pinned = match external.normalised.digest {
+                Some(_) => "",
+                None => "  (not pinned: only its name counts)",
+            };
+            let how = kind(external.kind);
+            writeln!(text, "external    {}  ({how}){pinned}", external.reference).unwrap_or_default();
+        }
+        for remote in &reads.remotes {
+            writeln!(text, "remote      {}", printable(&remote.url)).unwrap_or_default();
+        }
+        for (name, value) in &reads.args {
+            writeln!(text, "argument    {name}{}", digest(value)).unwrap_or_default();
+        }
+        for (name, value) in &self.image.spec.labels {
+            writeln!(text, "label       {name}{}", digest(value)).unwrap_or_default();
+        }
+        for secret in &reads.secrets {
+            writeln!(text, "secret      {secret}").unwrap_or_default();
+        }
+        for step in &reads.steps {
+            let first = step.text.lines().next().unwrap_or_default();
+            writeln!(text, "instruction {}{}  {first}", step.line, digest(&step.text)).unwrap_or_default();
+        }
+        let readers = self.readers();
+        for entry in self.entries {
+            let path = entry.path.to_string_lossy();
+            let line = readers.get(&entry.path).map_or_else(String::new, |line| format!("  (line {line})"));
+            let hash = if hash { content(entry) } else { String::new() };
+            writeln!(text, "file        {:o} {}{hash}{line}", entry.mode, printable(&path)).unwrap_or_default();
+        }
+        for (path, why) in self.ignored {
+            writeln!(text, "ignored     {}  ({why})", printable(&path.to_string_lossy())).unwrap_or_default();
+        }
+        text
+    }
+
+    /// The line of the instruction that reads each entry, where one source plainly covers it.
+    fn readers(&self) -> BTreeMap<std::path::PathBuf, usize> {
+        let sources = self.session.loaded.workspace.sources_of(&self.image.spec.dockerfile);
+        let mut readers = BTreeMap::new();
+        for read in &self.image.reads.context {
+            let place = crate::diagnostic::Place {
+                path: self.image.spec.dockerfile.clone(),
+                span: Some(read.span),
+            };
+            let Some((line, _)) = sources.line_column(&place) else { continue };
+            let source = Path::new(read.source.trim_start_matches('/'));
+            for entry in self.entries.iter().filter(|entry| entry.path.starts_with(source)) {
+                readers.entry(entry.path.clone()).or_insert(line);
+            }
+        }
+        readers
+    }
+
+    fn json(&self) -> Value {
+        let graph = &self.session.loaded.graph;
+        let reads = &self.image.reads;
+        let readers = self.readers();
+        let file = |entry: &Entry| {
+            let (kind, digest, link) = match &entry.kind {
+                EntryKind::Directory => ("directory", None, None),
+                EntryKind::File { content, .. } => ("file", Some(content.to_string()), None),
+                EntryKind::Symlink(to) => ("symlink", None, Some(to.to_string_lossy())),
+            };
+            json!({
+                "path": entry.path.to_string_lossy(),
+                "kind": kind,
+                "mode": format!("{:o}", entry.mode),
+                "digest": digest,
+                "link": link,
+                "line": readers.get(&entry.path),
+            })
+        };
+        let hashed = |value: &str| Digest::of_content(value.as_bytes()).to_string();
+        json!({
+            "version": 1,
+            "image": self.image.spec.name,
+            "dockerfile": &*self.image.spec.dockerfile,
+            "context": self.image.spec.context,
+            "platform": self.image.platform.to_string(),
+            "target": self.image.spec.target,
+            "frontend": reads.frontend,
+            "parents": self.image.parents.iter().map(|edge| json!({
+                "image": graph.name(edge.parent), "kind": edge.kind, "reference": edge.reference,
+            })).collect::<Vec<_>>(),
+            "externals": self.image.externals.iter().map(|it| json!({
+                "reference": it.reference, "kind": it.kind, "platform": it.platform.to_string(),
+            })).collect::<Vec<_>>(),
+            "remotes": reads.remotes.iter().map(|it| &it.url).collect::<Vec<_>>(),
+            "arguments": reads.args.iter().map(|(name, value)| json!({
+                "name": name, "digest": hashed(value),
+            })).collect::<Vec<_>>(),
+            "secrets": reads.secrets,
+            "instructions": reads.steps.iter().map(|step| json!({
+                "line": step.line, "digest": hashed(&step.text),
+            })).collect::<Vec<_>>(),
+            "files": self.entries.iter().map(file).collect::<Vec<_>>(),
+            "ignored": self.ignored.iter().map(|(path, why)| json!({
+                "path": path.to_string_lossy(), "why": why,
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn content(entry: &Entry) -> String {
+    match &entry.kind {
+        EntryKind::Directory => String::new(),
+        EntryKind::File { content, .. } => format!("  {}", content.short()),
+        EntryKind::Symlink(to) => format!("  -> {}", to.display()),
+    }
+}
+
+fn kind(kind: crate::dockerfile::UseKind) -> &'static str {
+    use crate::dockerfile::UseKind;
+    match kind {
+        UseKind::From => "FROM",
+        UseKind::Copy => "COPY --from",
+        UseKind::Mount => "RUN --mount",
+        UseKind::Onbuild => "ONBUILD",
+    }
+}

@@ -1,0 +1,195 @@
+//! `imgraph plan`: what a rebuild would do, and why. Starts nothing, writes nothing.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io;
+
+use serde_json::json;
+
+use crate::cli::args::{self, Selection};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::session::{PresenceTable, Session, plan};
+use crate::cli::settings::{Settings, write};
+use crate::engine::Engine;
+use crate::gather::inputs;
+use crate::gather::stat::StatCache;
+use crate::history::{History, Presence, Record};
+use crate::image::ImageId;
+use crate::ledger;
+use crate::plan::{Decision, Facts, Plan, Step, source_keys};
+use crate::report::sentence;
+use crate::report::style::Tone;
+
+/// Runs the verb.
+pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Failure> {
+    let preview = Preview {
+        selection: &arguments.selection,
+        force: arguments.force,
+        verbose: arguments.verbose,
+    };
+    preview.show(arguments.json, settings)
+}
+
+/// A plan that is only looked at.
+pub(crate) struct Preview<'a> {
+    pub(crate) selection: &'a Selection,
+    pub(crate) force: bool,
+    pub(crate) verbose: u8,
+}
+
+impl Preview<'_> {
+    /// Prints the plan.
+    pub(crate) fn show(&self, as_json: bool, settings: &Settings) -> Result<u8, Failure> {
+        let session = Session::open(settings)?;
+        let selected = session.select(self.selection)?;
+        let forced = if self.force { selected.asked } else { BTreeSet::new() };
+        let look = Look::at(&session, settings, &selected.images, &forced)?;
+        let text = match as_json {
+            true => look.json(&session),
+            false => look.text(&session, settings, self.verbose),
+        };
+        write(&mut io::stdout(), &text);
+        Ok(Exit::OK)
+    }
+}
+
+/// What is known without doing anything.
+pub(crate) struct Look {
+    pub(crate) history: History,
+    pub(crate) plan: Plan,
+    pub(crate) entries: Vec<Option<Vec<crate::context::Entry>>>,
+    pub(crate) presence: PresenceTable,
+}
+
+impl Look {
+    /// Plans the given images without taking the lock. Where the engine does not answer, recorded
+    /// outputs are taken to be there, and that is said.
+    pub(crate) fn at(
+        session: &Session,
+        settings: &Settings,
+        images: &BTreeSet<ImageId>,
+        forced: &BTreeSet<ImageId>,
+    ) -> Result<Self, Failure> {
+        let (history, warnings) = ledger::read(&session.state)?;
+        for warning in warnings {
+            write(&mut io::stderr(), &format!("warning: {warning}\n"));
+        }
+        let stat = StatCache::open(&session.state);
+        let disk = session.disk(&stat);
+        let (gathered, presence) = rayon::join(
+            || inputs::gather(&disk, images, &history, forced),
+            || present(session, &history, images),
+        );
+        session.judge(images, &gathered.problems, settings)?;
+        let presence = presence.unwrap_or_else(|failure| {
+            let message = "recorded outputs are taken to be there";
+            write(&mut io::stderr(), &format!("warning: {}; {message}\n", failure.message));
+            PresenceTable::default()
+        });
+        let present = |id, record: &Record| presence.assumed(id, record);
+        let facts = session.facts(&present);
+        let planned = plan(&facts, &history, gathered, images, forced);
+        // A cache that cannot be written costs time, nothing else.
+        stat.save().unwrap_or_default();
+        Ok(Self { plan: planned.plan, entries: planned.entries, history, presence })
+    }
+
+    /// Does something with the facts that the plan rests on.
+    pub(crate) fn with_facts<T>(&self, session: &Session, work: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let present = |id, record: &Record| -> Presence { self.presence.assumed(id, record) };
+        work(&session.facts(&present))
+    }
+
+    fn text(&self, session: &Session, settings: &Settings, verbose: u8) -> String {
+        let style = settings.style_out();
+        let graph = &session.loaded.graph;
+        let mut text = String::new();
+        for step in &self.plan.steps {
+            if step.decision == Decision::Fresh && verbose == 0 {
+                continue;
+            }
+            let (word, tone) = word(step.decision);
+            let name = graph.name(step.image);
+            let time = step.predicted.map_or_else(String::new, |it| format!("  {}", sentence::about(it)));
+            let why = why(session, step, if verbose == 0 { 3 } else { usize::MAX });
+            let word = style.paint(tone, format!("{word:9}"));
+            writeln!(text, "{word}{name}{time}{}{why}", if why.is_empty() { "" } else { "  " })
+                .unwrap_or_default();
+        }
+        text + &self.totals()
+    }
+
+    fn totals(&self) -> String {
+        let count = |decision| self.plan.steps.iter().filter(|it| it.decision == decision).count();
+        let all = self.plan.steps.len();
+        if self.plan.work().next().is_none() {
+            return format!("nothing to do: {} up to date\n", sentence::count(all, "image"));
+        }
+        let parts = [
+            (count(Decision::Rebuild), "to rebuild"),
+            (count(Decision::Restore), "to restore"),
+            (count(Decision::Pending), "to decide when their parents are built"),
+            (count(Decision::Fresh), "up to date"),
+        ];
+        let parts = parts.iter().filter(|(number, _)| *number > 0);
+        let parts: Vec<String> = parts.map(|(number, words)| format!("{number} {words}")).collect();
+        format!("{}\n", parts.join(" · "))
+    }
+
+    fn json(&self, session: &Session) -> String {
+        let graph = &session.loaded.graph;
+        let source = self.with_facts(session, |facts| source_keys(facts, &self.entries));
+        let name = |id: &ImageId| graph.name(*id).to_string();
+        let step = |step: &Step| {
+            json!({
+                "image": name(&step.image),
+                "decision": word(step.decision).0,
+                "reasons": step.reasons,
+                "waits_for": step.waits_for.iter().map(name).collect::<Vec<_>>(),
+                "build_key": step.key.map(|key| key.to_string()),
+                "source_key": source[step.image.index()].map(|key| key.to_string()),
+                "references": graph.image(step.image).spec.references(),
+                "predicted": step.predicted,
+            })
+        };
+        let steps: Vec<_> = self.plan.steps.iter().map(step).collect();
+        let plan = json!({ "version": 1, "engine": session.choice.class, "steps": steps });
+        format!("{plan}\n")
+    }
+}
+
+fn present(
+    session: &Session,
+    history: &History,
+    images: &BTreeSet<ImageId>,
+) -> Result<PresenceTable, Failure> {
+    if history.records.is_empty() {
+        return Ok(PresenceTable::default());
+    }
+    let engine: Box<dyn Engine> = session.choice.open(&session.root, &session.state)?;
+    Ok(session.presence(&*engine, history, images)?)
+}
+
+/// A decision as people are told of it.
+pub(crate) fn word(decision: Decision) -> (&'static str, Tone) {
+    match decision {
+        Decision::Fresh => ("fresh", Tone::Faint),
+        Decision::Restore => ("restore", Tone::Saved),
+        Decision::Rebuild => ("rebuild", Tone::Good),
+        Decision::Pending => ("pending", Tone::Warning),
+    }
+}
+
+/// Why, on one line.
+pub(crate) fn why(session: &Session, step: &Step, shown: usize) -> String {
+    let graph = &session.loaded.graph;
+    let waits = || {
+        let names: Vec<&str> = step.waits_for.iter().map(|id| graph.name(*id).as_str()).collect();
+        format!("if {} came out different", sentence::names(&names))
+    };
+    match (step.reasons.is_empty(), step.waits_for.is_empty()) {
+        (false, _) => sentence::reasons(&step.reasons, shown),
+        (true, false) => waits(),
+        (true, true) => String::new(),
+    }
+}

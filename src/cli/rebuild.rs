@@ -1,0 +1,207 @@
+//! `imgraph rebuild`: brings the selected images up to date.
+#![expect(clippy::disallowed_methods, reason = "makes the folders of a run, and appends a CI summary")]
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Mutex;
+
+use crate::cancel::Cancel;
+use crate::cli::args::{PlanFormat, Rebuild, RunName};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::plan::Preview;
+use crate::cli::session::{Planned, STATE_DIR, Selected, Session, plan};
+use crate::cli::settings::{self, Settings, write};
+use crate::clock;
+use crate::engine::{CacheUse, Engine};
+use crate::event::{Event, Summary, What};
+use crate::gather::inputs::{self, Gathered};
+use crate::gather::stat::StatCache;
+use crate::history::{Ended, History};
+use crate::image::ImageId;
+use crate::ledger::{Holder, Ledger, Lock};
+use crate::report::{Reporter, attended};
+use crate::run::{self, Options, Run};
+use crate::signal;
+
+/// How many runs keep their folder of logs.
+const KEPT_RUNS: usize = 30;
+
+/// Runs the verb.
+pub fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failure> {
+    if let Some(format) = arguments.dry_run {
+        let preview =
+            Preview { selection: &arguments.selection, force: arguments.force, verbose: 0 };
+        return preview.show(format == PlanFormat::Json, settings);
+    }
+    let session = Session::open(settings)?;
+    let mut selected = session.select(&arguments.selection)?;
+    let cancel = Cancel::default();
+    signal::raise_on_interrupt(&cancel)
+        .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;
+    let mut ledger = open_ledger(&session, arguments, &cancel)?;
+    for warning in ledger.take_warnings() {
+        write(&mut io::stderr(), &format!("warning: {warning}\n"));
+    }
+    if arguments.rerun == Some(RunName::Last) {
+        selected = unfinished(&session, ledger.history())?;
+    }
+    let outcome = rebuild(&session, &selected, arguments, settings, &mut ledger, &cancel)?;
+    Ok(exit_code(&outcome))
+}
+
+fn open_ledger(
+    session: &Session,
+    arguments: &Rebuild,
+    cancel: &Cancel,
+) -> Result<Ledger, Failure> {
+    let me = Holder::this_process("imgraph rebuild", clock::now());
+    if arguments.no_wait {
+        return Ok(Ledger::open(&session.state, &me, Lock::NoWait)?);
+    }
+    let mut said = false;
+    let mut wait = |holder: Option<&Holder>| {
+        if !said {
+            let who = holder.map_or("another imgraph".to_owned(), |it| it.describe(clock::now()));
+            write(&mut io::stderr(), &format!("waiting for {who} ...\n"));
+            said = true;
+        }
+        match cancel.is_raised() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    };
+    Ok(Ledger::open(&session.state, &me, Lock::Wait(&mut wait))?)
+}
+
+/// What the last run did not bring to an end.
+fn unfinished(session: &Session, history: &History) -> Result<Selected, Failure> {
+    let Some(last) = &history.last_run else {
+        return Err(Failure::new(Exit::USAGE, "there is no last run")
+            .help("`imgraph rebuild` makes one"));
+    };
+    let open = |ended: &Ended| matches!(ended, Ended::Failed | Ended::Blocked | Ended::NotReached);
+    let names = last.ended.iter().filter(|(_, ended)| open(ended)).map(|(name, _)| name);
+    let names = names.chain(&last.interrupted);
+    let graph = &session.loaded.graph;
+    let asked: BTreeSet<ImageId> = names.filter_map(|name| graph.find(name.as_str())).collect();
+    Ok(Selected { images: graph.with_ancestors(&asked), asked })
+}
+
+fn rebuild(
+    session: &Session,
+    selected: &Selected,
+    arguments: &Rebuild,
+    settings: &Settings,
+    ledger: &mut Ledger,
+    cancel: &Cancel,
+) -> Result<Summary, Failure> {
+    let engine = session.choice.open(&session.root, &session.state)?;
+    let stat = StatCache::open(&session.state);
+    let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
+    let disk = session.disk(&stat);
+    let history = ledger.history().clone();
+    // The store is asked while the disk is read.
+    let (gathered, presence) = rayon::join(
+        || inputs::gather(&disk, &selected.images, &history, &forced),
+        || session.presence(&*engine, &history, &selected.images),
+    );
+    session.judge(&selected.images, &gathered.problems, settings)?;
+    let presence = presence?;
+    let present = |id, record: &_| presence.of(session, &*engine, id, record);
+    let facts = session.facts(&present);
+    let Planned { plan, entries } =
+        plan(&facts, &history, gathered, &selected.images, &forced);
+    drop(history);
+
+    let id = ledger.next_run_id(clock::now());
+    let logs = session.state.join("runs").join(&id);
+    let options = Options {
+        logs_shown: format!("{STATE_DIR}/runs/{id}"),
+        scratch: session.state.join("tmp").join(&id),
+        jobs: settings::jobs(arguments.jobs),
+        failure_limit: failure_limit(arguments),
+        cache: if arguments.no_cache { CacheUse::Bypass } else { CacheUse::Use },
+        engine_note: session.choice.note.clone(),
+        logs,
+        run: id,
+    };
+    if plan.work().next().is_some() {
+        make_room(session, &options)?;
+        greet(&*engine)?;
+    }
+    let scratch = options.scratch.clone();
+    let (report, outputs) = settings.report(&arguments.output);
+    let reporter = Mutex::new(Reporter::new(report, outputs));
+    let work = Run { facts, plan: &plan, entries, forced: &forced, engine: &*engine, disk: &disk, ledger, options };
+    let tell = &mut |what: What| {
+        let event = Event { time: clock::now(), what };
+        reporter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).event(&event);
+    };
+    let summary = attended(&reporter, || run::run(work, cancel, tell));
+    fs::remove_dir_all(scratch).unwrap_or_default();
+    stat.save().map_err(|error| warn(&error)).unwrap_or_default();
+    let summary = summary?;
+    if let (Some(path), Ok(reporter)) = (&settings.step_summary, reporter.into_inner()) {
+        append(path, &reporter.markdown());
+    }
+    Ok(summary)
+}
+
+fn warn(error: &dyn std::error::Error) {
+    write(&mut io::stderr(), &format!("warning: {}\n", run::with_causes(error)));
+}
+
+/// An engine that is not there is said before anything is begun.
+fn greet(engine: &dyn Engine) -> Result<(), Failure> {
+    engine.capabilities()?;
+    Ok(())
+}
+
+fn failure_limit(arguments: &Rebuild) -> Option<usize> {
+    match arguments.keep_going {
+        _ if arguments.fail_fast => Some(1),
+        Some(0) | None => None,
+        limit => limit,
+    }
+}
+
+/// Makes the folders of a run and removes those of runs long gone, and what a killed run left.
+fn make_room(session: &Session, options: &Options) -> Result<(), Failure> {
+    let failed = |path: &Path, error: &io::Error| {
+        let message = format!("cannot create {}: {error}", path.display());
+        Failure::new(Exit::UNAVAILABLE, message)
+    };
+    // The lock is held: whatever is in here belongs to nobody who lives.
+    fs::remove_dir_all(session.state.join("tmp")).unwrap_or_default();
+    for path in [&options.logs, &options.scratch] {
+        fs::create_dir_all(path).map_err(|error| failed(path, &error))?;
+    }
+    let runs = session.state.join("runs");
+    let listed = fs::read_dir(&runs).map_err(|error| failed(&runs, &error))?;
+    let mut old: Vec<_> = listed.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    old.sort_unstable();
+    let excess = old.len().saturating_sub(KEPT_RUNS);
+    for path in &old[..excess] {
+        fs::remove_dir_all(path).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn append(path: &Path, text: &str) {
+    let file = File::options().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).unwrap_or_default();
+}
+
+fn exit_code(summary: &Summary) -> u8 {
+    match (summary.interrupted, summary.failed) {
+        (true, _) if signal::received() == Some(signal_hook::consts::SIGTERM) => Exit::TERMINATED,
+        (true, _) => Exit::INTERRUPTED,
+        (_, 0) => Exit::OK,
+        (_, failed) if failed == summary.transient => Exit::UNAVAILABLE,
+        _ => Exit::IMAGE_FAILED,
+    }
+}
+

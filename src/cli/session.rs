@@ -1,0 +1,198 @@
+//! What most verbs begin with: the workspace around the working directory, loaded and selected.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use crate::cli::args::Selection;
+use crate::cli::engines::{self, Choice};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::settings::{Settings, write};
+use crate::context::Entry;
+use crate::diagnostic::Diagnostic;
+use crate::digest::{Digest, OciDigest};
+use crate::engine::{Engine, EngineError};
+use crate::fingerprint::reason::PrepareCause;
+use crate::gather::inputs::{Disk, Gathered};
+use crate::gather::stat::StatCache;
+use crate::graph::select::select;
+use crate::history::{History, Output, Presence, Record};
+use crate::image::{ImageId, Platform};
+use crate::load::{Loaded, load};
+use crate::plan::{self, Facts, Plan, Wanted, key_reference};
+use crate::report::diagnostics::{self, Look};
+
+/// The directory of the state, below the workspace root.
+pub const STATE_DIR: &str = ".imgraph";
+
+/// A workspace that a verb works on.
+pub struct Session {
+    /// Its root, absolute.
+    pub root: PathBuf,
+    /// Where imgraph remembers, absolute.
+    pub state: PathBuf,
+    /// The workspace with its graph.
+    pub loaded: Loaded,
+    /// The engine that would build.
+    pub choice: Choice,
+    /// No lock file pins anything: references stand for themselves.
+    pub pins: BTreeMap<String, OciDigest>,
+}
+
+/// Images to work on.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    /// Those that were asked for.
+    pub asked: BTreeSet<ImageId>,
+    /// The same with the ancestors that they need.
+    pub images: BTreeSet<ImageId>,
+}
+
+impl Session {
+    /// Loads the workspace around the working directory. What is wrong with it is not said yet.
+    pub fn open(settings: &Settings) -> Result<Self, Failure> {
+        let root = settings.root()?;
+        let configured = crate::gather::workspace::configured_engine(&root);
+        let choice = engines::choose(settings, configured.as_deref())?;
+        let loaded = load(&root, choice.flavour, &Platform::host())?;
+        let state = root.join(STATE_DIR);
+        Ok(Self { root, state, loaded, choice, pins: BTreeMap::new() })
+    }
+
+    /// The images of a selection. Fails with exit code 4 if there is none and that is asked for.
+    pub fn select(&self, selection: &Selection) -> Result<Selected, Failure> {
+        let graph = &self.loaded.graph;
+        let asked = select(graph, &self.loaded.workspace.layers, &selection.all())?;
+        if asked.is_empty() && selection.fail_if_no_match {
+            return Err(Failure::new(Exit::NO_MATCH, "no image is selected"));
+        }
+        let images = if selection.only { asked.clone() } else { graph.with_ancestors(&asked) };
+        Ok(Selected { asked, images })
+    }
+
+    /// Says what is wrong. Fails if an error stands in the way of the given images: in
+    /// `layers.toml`, or in a Dockerfile of one of them. Errors elsewhere do not.
+    pub fn judge(
+        &self,
+        images: &BTreeSet<ImageId>,
+        more: &[Diagnostic],
+        settings: &Settings,
+    ) -> Result<(), Failure> {
+        let mut problems: Vec<Diagnostic> = self.loaded.problems.clone();
+        problems.extend_from_slice(more);
+        self.say(&problems, settings, &mut io::stderr());
+        let files: BTreeSet<&str> =
+            images.iter().map(|id| &*self.loaded.graph.image(*id).spec.dockerfile).collect();
+        let all: BTreeSet<&str> =
+            self.loaded.graph.iter().map(|(_, image)| &*image.spec.dockerfile).collect();
+        let concerns = |problem: &&Diagnostic| match &problem.place {
+            Some(place) => files.contains(&*place.path) || !all.contains(&*place.path),
+            None => true,
+        };
+        let is_broken = images.iter().any(|id| self.loaded.graph.image(*id).broken);
+        if is_broken || problems.iter().filter(concerns).any(Diagnostic::is_error) {
+            return Err(Failure::said(Exit::WORKSPACE));
+        }
+        Ok(())
+    }
+
+    /// Draws diagnostics.
+    pub fn say(&self, problems: &[Diagnostic], settings: &Settings, to: &mut dyn Write) {
+        let sources = self.loaded.workspace.sources(problems);
+        let look = Look { style: settings.style_err(), ..Look::default() };
+        write(to, &diagnostics::draw(problems, &sources, look));
+    }
+
+    /// What reads the disk for this workspace.
+    pub fn disk<'a>(&'a self, stat: &'a StatCache) -> Disk<'a> {
+        Disk {
+            workspace: &self.loaded.workspace,
+            graph: &self.loaded.graph,
+            flavour: self.choice.flavour,
+            stat,
+        }
+    }
+
+    /// What decisions rest on.
+    pub fn facts<'a>(&'a self, present: &'a dyn Fn(ImageId, &Record) -> Presence) -> Facts<'a> {
+        Facts {
+            graph: &self.loaded.graph,
+            layers: &self.loaded.workspace.layers,
+            engine: self.choice.class,
+            flavour: self.choice.flavour,
+            pins: &self.pins,
+            present,
+        }
+    }
+
+    /// The output of a record with the references that its image shall have.
+    pub fn wanted_output(&self, id: ImageId, record: &Record) -> Output {
+        let spec = &self.loaded.graph.image(id).spec;
+        let mut references = spec.references();
+        references.push(key_reference(&spec.repository, &record.build_key));
+        Output { references, ..record.output.clone() }
+    }
+
+    /// Asks the engine once where the recorded outputs of the given images are.
+    pub fn presence(
+        &self,
+        engine: &dyn Engine,
+        history: &History,
+        images: &BTreeSet<ImageId>,
+    ) -> Result<PresenceTable, EngineError> {
+        let graph = &self.loaded.graph;
+        let recorded = images.iter().filter_map(|id| {
+            let record = history.records.get(graph.name(*id))?;
+            (record.engine == self.choice.class).then(|| (*id, record.build_key, self.wanted_output(*id, record)))
+        });
+        let recorded: Vec<(ImageId, Digest, Output)> = recorded.collect();
+        let outputs: Vec<&Output> = recorded.iter().map(|(_, _, output)| output).collect();
+        let answers = if outputs.is_empty() { Vec::new() } else { engine.present(&outputs)? };
+        let rows = recorded.iter().zip(answers);
+        Ok(PresenceTable(rows.map(|((id, key, _), answer)| ((*id, *key), answer)).collect()))
+    }
+}
+
+/// The answers of an engine, by image and build key.
+#[derive(Clone, Debug, Default)]
+pub struct PresenceTable(BTreeMap<(ImageId, Digest), Presence>);
+
+impl PresenceTable {
+    /// Where the output of a record is. What was not asked in the beginning is asked now; an engine
+    /// that does not answer has nothing.
+    pub fn of(&self, session: &Session, engine: &dyn Engine, id: ImageId, record: &Record) -> Presence {
+        if let Some(answer) = self.0.get(&(id, record.build_key)) {
+            return answer.clone();
+        }
+        let output = session.wanted_output(id, record);
+        let answers = engine.present(&[&output]).ok();
+        answers.and_then(|mut answers| answers.pop()).unwrap_or(Presence::Missing)
+    }
+
+    /// The same without an engine: what is recorded is taken to be there.
+    pub fn assumed(&self, id: ImageId, record: &Record) -> Presence {
+        self.0.get(&(id, record.build_key)).cloned().unwrap_or(Presence::Present)
+    }
+}
+
+/// What was gathered, and the plan that follows from it.
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// The contexts, by image.
+    pub entries: Vec<Option<Vec<Entry>>>,
+}
+
+/// Plans the given images.
+pub fn plan(
+    facts: &Facts<'_>,
+    history: &History,
+    gathered: Gathered,
+    images: &BTreeSet<ImageId>,
+    forced: &BTreeSet<ImageId>,
+) -> Planned {
+    let prepare: &BTreeMap<ImageId, PrepareCause> = &gathered.prepare;
+    let wanted = Wanted { images, forced, prepare };
+    let plan = plan::plan(facts, history, &gathered.entries, &wanted);
+    Planned { plan, entries: gathered.entries }
+}

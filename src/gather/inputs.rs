@@ -1,0 +1,190 @@
+//! The context of each image of a selection, on all cores.
+#![expect(clippy::disallowed_methods, reason = "this module reads ignore files")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::cancel::Cancel;
+use crate::context::Entry;
+use crate::diagnostic::Diagnostic;
+use crate::dockerfile::Flavour;
+use crate::fingerprint::reason::PrepareCause;
+use crate::gather::context;
+use crate::gather::prepare::{self, PrepareError};
+use crate::gather::stat::StatCache;
+use crate::gather::workspace::Workspace;
+use crate::graph::{Image, ImageGraph};
+use crate::history::{History, Prepared};
+use crate::ignorefile::{self, Candidate, IgnoreFile, Reader};
+use crate::image::ImageId;
+
+/// Reads the contexts of a workspace.
+#[derive(Clone, Copy)]
+pub struct Disk<'a> {
+    /// The workspace.
+    pub workspace: &'a Workspace,
+    /// Its images.
+    pub graph: &'a ImageGraph,
+    /// Whose rules for `.dockerignore`.
+    pub flavour: Flavour,
+    /// What is known of files that have not moved.
+    pub stat: &'a StatCache,
+}
+
+/// What was read for a selection.
+#[derive(Debug)]
+pub struct Gathered {
+    /// The context of each image, by number; `None` where it was not asked for, has to be prepared
+    /// first, or could not be read.
+    pub entries: Vec<Option<Vec<Entry>>>,
+    /// The images whose `prepare` has to run first, and why.
+    pub prepare: BTreeMap<ImageId, PrepareCause>,
+    /// What could not be read.
+    pub problems: Vec<Diagnostic>,
+}
+
+/// Reads the contexts of the given images.
+pub fn gather(
+    disk: &Disk<'_>,
+    images: &BTreeSet<ImageId>,
+    history: &History,
+    forced: &BTreeSet<ImageId>,
+) -> Gathered {
+    let ids: Vec<ImageId> = images.iter().copied().collect();
+    let read = |id: &ImageId| {
+        let image = disk.graph.image(*id);
+        if image.broken {
+            return (*id, Read::Nothing);
+        }
+        let force = forced.contains(id);
+        match disk.prepare_cause(image, history, force) {
+            Err(problem) => (*id, Read::Problems(vec![problem])),
+            Ok(Some(cause)) => (*id, Read::Prepare(cause)),
+            Ok(None) => match disk.entries(*id) {
+                Ok(entries) => (*id, Read::Entries(entries)),
+                Err(problems) => (*id, Read::Problems(problems)),
+            },
+        }
+    };
+    let all: Vec<(ImageId, Read)> = ids.par_iter().map(read).collect();
+    let mut gathered = Gathered {
+        entries: vec![None; disk.graph.len()],
+        prepare: BTreeMap::new(),
+        problems: Vec::new(),
+    };
+    for (id, read) in all {
+        match read {
+            Read::Nothing => (),
+            Read::Entries(entries) => gathered.entries[id.index()] = Some(entries),
+            Read::Prepare(cause) => {
+                gathered.prepare.insert(id, cause);
+            }
+            Read::Problems(problems) => gathered.problems.extend(problems),
+        }
+    }
+    gathered
+}
+
+enum Read {
+    Nothing,
+    Entries(Vec<Entry>),
+    Prepare(PrepareCause),
+    Problems(Vec<Diagnostic>),
+}
+
+impl Disk<'_> {
+    /// The context of an image as it is now: everything that its build may see.
+    pub fn entries(&self, id: ImageId) -> Result<Vec<Entry>, Vec<Diagnostic>> {
+        let image = self.graph.image(id);
+        if image.reads.context.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ignore = self.ignore_file(image)?;
+        let root = self.workspace.root.join(&image.spec.context);
+        let listed = context::entries(&root, &ignore, &image.reads.context, self.stat);
+        listed.map_err(|problems| {
+            problems.into_iter().map(|problem| problem.in_file(&image.spec.dockerfile)).collect()
+        })
+    }
+
+    /// The bytes of an image's Dockerfile that were parsed.
+    pub fn dockerfile(&self, id: ImageId) -> Arc<[u8]> {
+        Arc::clone(&self.workspace.texts[self.graph.image(id).spec.found])
+    }
+
+    /// The ignore file that holds for an image.
+    pub fn ignore_file(&self, image: &Image) -> Result<IgnoreFile, Vec<Diagnostic>> {
+        let reader = match self.flavour {
+            Flavour::BuildKit => Reader::BuildKit,
+            Flavour::Buildah => Reader::Buildah,
+        };
+        let spec = &image.spec;
+        let name = spec.dockerfile.rsplit('/').next().unwrap_or(&spec.dockerfile);
+        for candidate in ignorefile::candidates(name, reader) {
+            let shown = match &candidate {
+                Candidate::BesideDockerfile(name) => join(&spec.directory, name),
+                Candidate::ContextRoot(name) => join(&spec.context, name),
+            };
+            let path = self.workspace.root.join(&shown);
+            match fs::read(&path) {
+                Ok(text) => {
+                    let (ignore, problems) = IgnoreFile::parse(&shown, &text, reader);
+                    if problems.iter().any(Diagnostic::is_error) {
+                        return Err(problems);
+                    }
+                    return Ok(ignore);
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => (),
+                Err(error) => return Err(vec![unreadable(&shown, &error)]),
+            }
+        }
+        Ok(IgnoreFile::absent())
+    }
+
+    /// Why the `prepare` of an image has to run; `None` where it has none or is up to date.
+    fn prepare_cause(
+        &self,
+        image: &Image,
+        history: &History,
+        force: bool,
+    ) -> Result<Option<PrepareCause>, Diagnostic> {
+        let Some(command) = &image.spec.prepare else { return Ok(None) };
+        let directory = self.workspace.root.join(&image.spec.directory);
+        let known = history.prepared.get(&image.spec.name);
+        let state = prepare::state(&directory, command, known, self.stat);
+        let state = state.map_err(|error| unreadable(&image.spec.directory, &error))?;
+        Ok(if force { Some(PrepareCause::Forced) } else { state.cause })
+    }
+
+    /// Runs the `prepare` of an image.
+    pub fn prepare(
+        &self,
+        id: ImageId,
+        cancel: &Cancel,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Prepared, PrepareError> {
+        let spec = &self.graph.image(id).spec;
+        let directory: &Path = &self.workspace.root.join(&spec.directory);
+        let command = spec.prepare.as_ref().expect("only images with a prepare are prepared");
+        let (key, duration) = prepare::run(directory, command, self.stat, cancel, line)?;
+        Ok(Prepared { image: spec.name.clone(), key, duration })
+    }
+}
+
+fn join(directory: &str, name: &str) -> String {
+    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
+}
+
+fn unreadable(path: &str, error: &dyn std::error::Error) -> Diagnostic {
+    let mut message = error.to_string();
+    if let Some(cause) = error.source() {
+        message = format!("{message}: {cause}");
+    }
+    let place = crate::diagnostic::Place { path: Arc::from(path), span: None };
+    Diagnostic::error("IG008", message).at_place(place)
+}
