@@ -1,0 +1,28 @@
+# The two commands of the README, and what developers run. `make help` lists the targets.
+
+IMGRAPH := target/release/imgraph
+FMT := cargo fmt -- --config imports_granularity=Module,group_imports=StdExternalCrate
+
+.PHONY: help demo test build lint fmt
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+demo: ## build this repository's own images/ with imgraph
+	@scripts/install mmdebstrap buildah
+	cargo build --release --quiet
+	$(IMGRAPH) rebuild --changed
+
+test: ## everything that the suite needs, then the whole suite
+	@scripts/install buildah busybox-static git
+	cargo test --quiet
+
+build: ## build imgraph in release mode
+	cargo build --release
+
+lint: ## formats and lints, as CI does
+	$(FMT) --check
+	cargo clippy --all-targets --quiet -- -D warnings
+
+fmt: ## format the code
+	$(FMT)
