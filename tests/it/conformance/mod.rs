@@ -8,6 +8,8 @@
     reason = "goldens are files, found by an environment variable"
 )]
 
+mod reference;
+
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
