@@ -20,6 +20,8 @@ pub mod diagnostic;
 pub mod reference;
 
 // Core: values in, values out.
+pub mod gopath;
+pub mod ignorefile;
 pub mod dockerfile;
 pub mod fingerprint;
 pub mod history;

@@ -8,6 +8,7 @@
     reason = "goldens are files, found by an environment variable"
 )]
 
+mod patternmatcher;
 mod reference;
 
 use std::fmt::Debug;
