@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Span};
-use crate::dockerfile::{Dockerfile, Flavour};
+use crate::dockerfile::expand::{Shell, Variables};
+use crate::dockerfile::globals::{self, Globals};
+use crate::dockerfile::problem::Problems;
+use crate::dockerfile::stages::{Scene, Stages};
+use crate::dockerfile::walk::{self, Walked};
+use crate::dockerfile::{Dockerfile, Flavour, epoch};
 use crate::image::Platform;
 
 /// What the reading depends on besides the text.
@@ -53,6 +58,9 @@ pub struct Reads {
     /// The user that the built image runs as, if the Dockerfile says so (last USER of the chain of
     /// stages the target is FROM).
     pub user: Option<String>,
+    /// The variables that the configuration of the built image will have, where they are known: what
+    /// [`BaseConfig::env`] of an image built on it has to be.
+    pub env: Vec<(String, String)>,
 }
 
 /// An instruction of a reachable stage.
@@ -128,11 +136,154 @@ pub struct ContextRead {
     pub exclude: Vec<String>,
     /// Paths that must exist (literal sources of `--parents`).
     pub require: Vec<String>,
+    /// Whether archives are unpacked: what ADD does, unless told otherwise.
+    pub unpack: bool,
     /// The instruction.
     pub span: Span,
 }
 
-/// Reads one target.
-pub fn resolve(_dockerfile: &Dockerfile, _request: &Request<'_>) -> (Reads, Vec<Diagnostic>) {
-    todo!()
+/// The configuration of a base image, as far as it bears on what is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BaseConfig {
+    /// The variables of `Env`.
+    pub env: Vec<(String, String)>,
+    /// `WorkingDir`; empty is the root.
+    pub working_dir: String,
+}
+
+/// Reads one target, of whose base images nothing is known but the triggers.
+pub fn resolve(dockerfile: &Dockerfile, request: &Request<'_>) -> (Reads, Vec<Diagnostic>) {
+    resolve_with(dockerfile, request, &|_| None)
+}
+
+/// Reads one target. `base` gives the configuration of a base image where it is known: a variable
+/// that it sets may choose what is read.
+pub fn resolve_with(
+    dockerfile: &Dockerfile,
+    request: &Request<'_>,
+    base: &dyn Fn(&ImageUse) -> Option<BaseConfig>,
+) -> (Reads, Vec<Diagnostic>) {
+    let mut problems = Problems::default();
+    epoch::check_directive(dockerfile, &mut problems);
+    let globals = Globals::new(dockerfile, request, &mut problems);
+    let shell = Shell::new(dockerfile.directives.escape());
+    let scene = Scene { dockerfile, request, globals, shell };
+    epoch::check(&scene, &mut problems);
+    let mut stages = Stages::new(&scene, &mut problems);
+    stages.check_circles(&mut problems);
+    let target = stages.target(request.target, &mut problems);
+    let Some(target) = target else {
+        stages.check_references(&mut problems);
+        return (Reads::default(), problems.into_diagnostics());
+    };
+    let reachable = stages.inherit_triggers(target, request, &mut problems);
+    stages.check_references(&mut problems);
+    let walked = walk::walk(&scene, &stages, &reachable, base, &mut problems);
+    let reads = Gathering { scene: &scene, stages: &stages, target, walked }.reads();
+    (reads, problems.into_diagnostics())
+}
+
+/// Puts together what the stages read, of those whose files get into the target.
+struct Gathering<'a> {
+    scene: &'a Scene<'a>,
+    stages: &'a Stages<'a>,
+    target: usize,
+    walked: Vec<Option<Walked>>,
+}
+
+impl Gathering<'_> {
+    fn reads(mut self) -> Reads {
+        let Request { args, .. } = *self.scene.request;
+        let Dockerfile { syntax, directives, stages, .. } = self.scene.dockerfile;
+        let mut reads = Reads {
+            frontend: args.get("BUILDKIT_SYNTAX").or(syntax.as_ref()).cloned(),
+            stage_names: stages.iter().filter_map(|stage| stage.name.clone()).collect(),
+            onbuild: self.stages.own_triggers(self.target),
+            unused_args: self.unused_args(),
+            ..Reads::default()
+        };
+        // The same words mean something else with another escape character.
+        if let Some(word) = directives.escape_word().filter(|word| word.text != "\\") {
+            reads.steps.push(Step { text: format!("# escape={}", word.text), line: 1 });
+        }
+        let used = self.used();
+        reads.args = self.args(&used);
+        for (index, _) in used.iter().enumerate().filter(|(_, used)| **used) {
+            let Some(walked) = self.walked[index].take() else { continue };
+            reads.steps.extend(walked.steps);
+            reads.images.extend(walked.images);
+            reads.context.extend(walked.context);
+            reads.remotes.extend(walked.remotes);
+            for secret in walked.secrets {
+                if !reads.secrets.contains(&secret) {
+                    reads.secrets.push(secret);
+                }
+            }
+            if index == self.target {
+                reads.user = walked.user;
+                reads.env = walked.environment.into_config();
+            }
+        }
+        reads
+    }
+
+    /// Which states get into the target, by FROM, COPY or a mount. A stage may be reachable and not
+    /// be among them: one that only `--mount=type=tmpfs,from=..` names.
+    fn used(&self) -> Vec<bool> {
+        let mut used = vec![false; self.walked.len()];
+        let mut open = vec![self.target];
+        while let Some(index) = open.pop() {
+            if !std::mem::replace(&mut used[index], true) {
+                open.extend(self.walked[index].iter().flat_map(|walked| &walked.uses));
+            }
+        }
+        used
+    }
+
+    /// The arguments that have an effect. Where stages disagree about one, the value that is not in
+    /// their text counts: the others follow from it and from the steps.
+    fn args(&self, used: &[bool]) -> BTreeMap<String, String> {
+        let walked: Vec<_> = self.used_stages(used).collect();
+        let mut args = BTreeMap::new();
+        for stage in &walked {
+            args.extend(stage.given.clone());
+        }
+        for (index, _) in used.iter().enumerate().filter(|(_, used)| **used) {
+            let names = self.stages.states[index].matched.iter().cloned().collect();
+            self.scene.globals.add_used(names, &mut args);
+        }
+        for stage in &walked {
+            for (name, value) in &stage.defaults {
+                args.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        for (name, value) in self.scene.request.args {
+            if globals::acts_undeclared(name) {
+                args.insert(name.clone(), value.clone());
+            }
+        }
+        let epoch = self.scene.globals.value(globals::EPOCH).filter(|epoch| !epoch.is_empty());
+        if let Some(epoch) = epoch {
+            args.insert(globals::EPOCH.to_owned(), epoch.to_owned());
+        }
+        args
+    }
+
+    fn used_stages(&self, used: &[bool]) -> impl Iterator<Item = &Walked> {
+        self.walked.iter().zip(used).filter(|(_, used)| **used).filter_map(|(stage, _)| stage.as_ref())
+    }
+
+    /// The arguments given from outside that nothing in the file declares, reachable or not.
+    fn unused_args(&self) -> Vec<String> {
+        let is_used = |name: &str| {
+            let globals = &self.scene.globals;
+            let inherited = |stage: &Walked| stage.declared.contains(name);
+            globals.declares(name)
+                || globals.is_built_in(name)
+                || self.walked.iter().flatten().any(inherited)
+                || self.stages.declares(name)
+        };
+        let names = self.scene.request.args.keys();
+        names.filter(|name| !is_used(name)).cloned().collect()
+    }
 }

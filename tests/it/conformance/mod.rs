@@ -8,6 +8,7 @@
     reason = "goldens are files, found by an environment variable"
 )]
 
+mod dockerfile;
 mod patternmatcher;
 mod reference;
 

@@ -1,0 +1,1 @@
+//! Rules of the reader, each with its source.
