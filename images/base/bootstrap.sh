@@ -11,6 +11,11 @@
 set -eu
 cd "$(dirname "$0")"
 
+command -v mmdebstrap >/dev/null || {
+    echo "bootstrap.sh: mmdebstrap is missing (apt-get install mmdebstrap)" >&2
+    exit 127
+}
+
 suite=bookworm
 output=rootfs.tar
 
@@ -22,9 +27,10 @@ export LC_ALL=C.UTF-8 TZ=UTC
 umask 022
 
 # Address of the repository that this machine's apt has for release $1, else $2.
+# One with a password in it is passed over: it would be in the image.
 mirror_of() {
     found=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-        awk -v release="$1" '$1 == release && $2 ~ /^https?:/ { print $2; exit }') || found=
+        awk -v release="$1" '$1 == release && $2 ~ /^https?:[^@]*$/ { print $2; exit }') || found=
     echo "${found:-$2}"
 }
 
@@ -39,7 +45,10 @@ host_apt_options() {
 # mmdebstrap does not read the proxy of this machine's apt, only the environment.
 if [ -z "${http_proxy:-}" ]; then
     eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
-    [ -z "${http_proxy:-}" ] || export http_proxy
+    case ${http_proxy:-DIRECT} in
+        DIRECT) unset http_proxy ;;
+        *) export http_proxy ;;
+    esac
 fi
 
 main=$(mirror_of "$suite" http://deb.debian.org/debian)
@@ -90,8 +99,10 @@ packages=${packages#,}
 #   mmdebstrap still unpacks them after that;
 # - nobody answers questions during a build: packages get their defaults;
 # - the unprivileged user of every application: one id, the same in all images;
-# - what mmdebstrap and the package tools leave of this machine and of this run:
-#   its name and name servers, backups and caches that are made anew when needed.
+# - this machine's name and name servers become the empty files that engines
+#   mount their own over; where they are missing, an engine leaves them behind in
+#   the first layer that runs something;
+# - backups, logs and caches, which are made anew when they are needed.
 mmdebstrap \
     --quiet \
     --variant=apt \
@@ -107,7 +118,7 @@ mmdebstrap \
     --customize-hook='chroot "$1" useradd --uid 10001 --gid app --no-log-init --no-create-home \
         --key SUB_UID_COUNT=0 --key SUB_GID_COUNT=0 \
         --home-dir /nonexistent --shell /usr/sbin/nologin app' \
-    --customize-hook='rm -f "$1"/etc/resolv.conf "$1"/etc/hostname' \
+    --customize-hook='for file in hostname hosts resolv.conf; do install -m 644 /dev/null "$1/etc/$file"; done' \
     --customize-hook='rm -f "$1"/etc/*-' \
     --customize-hook='find "$1"/var/log "$1"/var/cache/apt "$1"/var/cache/ldconfig -type f -delete' \
     --customize-hook='rm -f "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old' \

@@ -5,7 +5,9 @@ import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
+import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
 
 /** The service: {@code web SITE}, on the port that the environment names in {@code PORT}. */
 public final class Main {
@@ -25,12 +27,22 @@ public final class Main {
         server.createContext("/json", new LayOutJson());
         server.createContext("/health", exchange -> Response.text(200, "ok\n").send(exchange));
 
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
-            System.out.println("stopping");
-            server.stop(GRACE);
-            workers.shutdown();
-        }));
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> stop(server, workers)));
         server.start();
         System.out.println("listening on port " + port);
+    }
+
+    /** Lets the requests that have begun end; a server told to wait itself waits even for nothing. */
+    private static void stop(HttpServer server, ExecutorService workers) {
+        System.out.println("stopping");
+        workers.shutdown();
+        try {
+            if (!workers.awaitTermination(GRACE, TimeUnit.SECONDS)) {
+                System.err.println("stopped before every request was answered");
+            }
+        } catch (InterruptedException hurried) {
+            Thread.currentThread().interrupt();
+        }
+        server.stop(0);
     }
 }
