@@ -45,8 +45,15 @@ pub trait Engine: Sync {
     /// Points references at an image of the store, moving them where they exist.
     fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError>;
 
-    /// Removes an image that nothing shall refer to any more. References of others stay.
+    /// Removes an image that nothing shall refer to any more. References of others stay: an image
+    /// that still has one stays too. May be put off until no build runs.
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError>;
+
+    /// Clears away what earlier processes left in the store when they were killed. Called once,
+    /// before the first build.
+    fn recover(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
 }
 
 /// What an engine is and can do.
