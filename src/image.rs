@@ -39,7 +39,8 @@ impl FromStr for ImageName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let part_is_good = |part: &str| !part.is_empty() && part != "." && part != "..";
-        let char_is_good = |c: char| !c.is_whitespace() && !c.is_control() && !"*?[]{}!^,:".contains(c);
+        let char_is_good =
+            |c: char| !c.is_whitespace() && !c.is_control() && !"*?[]{}!^,:".contains(c);
         if text.split('/').all(part_is_good) && text.chars().all(char_is_good) {
             Ok(Self(text.to_owned()))
         } else {
@@ -102,7 +103,9 @@ impl Platform {
             ("i386" | "x86" | "i686", _) => ("386", String::new()),
             ("x86_64" | "x86-64", v) => ("amd64", if v == "v1" { String::new() } else { variant }),
             ("amd64", "v1") => ("amd64", String::new()),
-            ("aarch64", v) => ("arm64", if v == "8" || v == "v8" { String::new() } else { variant }),
+            ("aarch64", v) => {
+                ("arm64", if v == "8" || v == "v8" { String::new() } else { variant })
+            }
             ("arm64", "8" | "v8") => ("arm64", String::new()),
             ("armhf", _) => ("arm", "v7".into()),
             ("armel", _) => ("arm", "v6".into()),
@@ -119,7 +122,8 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let is_word = |part: &&str| {
-            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-.()".contains(c))
+            !part.is_empty()
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-.()".contains(c))
         };
         let parts: Vec<&str> = text.split('/').collect();
         if !parts.iter().all(is_word as fn(&&str) -> bool) {

@@ -111,7 +111,9 @@ fn watch(child: &Child, reader: PipeReader) -> Receiver<Event> {
     let exited = sender.clone();
     thread::spawn(move || {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(rustix::io::Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options) {}
+        while let Err(rustix::io::Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options)
+        {
+        }
         exited.send(Event::Exited).ok();
     });
     thread::spawn(move || {
@@ -278,8 +280,10 @@ mod tests {
     #[test]
     fn stopping_kills_a_grandchild_that_ignores_sigterm() {
         let grandchild = "trap '' TERM; echo $$; echo ready; while :; do sleep 1; done";
-        let script = format!("trap '' TERM; echo $$; /bin/sh -c \"{}\" & wait; wait; sleep 100",
-            grandchild.replace('$', "\\$"));
+        let script = format!(
+            "trap '' TERM; echo $$; /bin/sh -c \"{}\" & wait; wait; sleep 100",
+            grandchild.replace('$', "\\$")
+        );
         let (exit, took, alive) = stopped(&script);
         assert_eq!(exit, Exit::Stopped);
         assert!(took < Duration::from_secs(2), "{took:?}");

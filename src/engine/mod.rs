@@ -3,6 +3,7 @@
 //! imgraph decides; an engine builds. An engine knows nothing of keys, plans or records: it is
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
+pub mod buildah;
 pub mod content;
 pub mod simulate;
 
@@ -46,8 +47,15 @@ pub trait Engine: Sync {
     /// Points references at an image of the store, moving them where they exist.
     fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError>;
 
-    /// Removes an image that nothing shall refer to any more. References of others stay.
+    /// Removes an image that nothing shall refer to any more. References of others stay: an image
+    /// that still has one stays too. May be put off until no build runs.
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError>;
+
+    /// Clears away what earlier processes left in the store when they were killed. Called once,
+    /// before the first build.
+    fn recover(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
 }
 
 /// What an engine is and can do.

@@ -72,12 +72,12 @@ impl ImageSpec {
 
 /// Names every image, sorted by name.
 ///
-/// A Dockerfile that sections of `layers.toml` name belongs to those sections; every other one is an
-/// image by itself.
+/// Every Dockerfile is an image by itself, unless the section of its name says `skip`; sections with
+/// `dockerfile` make more images of the same file.
 pub fn specs(layers: &Layers, found: &[Found]) -> (Vec<ImageSpec>, Vec<Diagnostic>) {
     let mut problems = Vec::new();
     let config: Arc<str> = Arc::from("layers.toml");
-    let mut claimed = BTreeSet::new();
+    let mut skipped = BTreeSet::new();
     let mut wanted: BTreeMap<ImageName, (usize, Option<&ImageSettings>)> = BTreeMap::new();
     let by_path: BTreeMap<&str, usize> =
         found.iter().enumerate().map(|(index, found)| (&*found.path, index)).collect();
@@ -85,16 +85,12 @@ pub fn specs(layers: &Layers, found: &[Found]) -> (Vec<ImageSpec>, Vec<Diagnosti
         let Some(path) = &settings.dockerfile else { continue };
         match by_path.get(path.as_str()) {
             Some(index) => {
-                claimed.insert(*index);
                 wanted.insert(name.clone(), (*index, Some(settings)));
             }
             None => problems.push(missing_dockerfile(path, settings, &by_path).in_file(&config)),
         }
     }
     for (index, found_here) in found.iter().enumerate() {
-        if claimed.contains(&index) {
-            continue;
-        }
         let Ok(name) = default_name(&found_here.path).parse::<ImageName>() else {
             let message = "its path cannot be the name of an image";
             let help = "rename it, or name it by an [image.\"..\"] section with `dockerfile = ..`";
@@ -102,15 +98,24 @@ pub fn specs(layers: &Layers, found: &[Found]) -> (Vec<ImageSpec>, Vec<Diagnosti
             problems.push(Diagnostic::error(NAME_TWICE, message).at_place(place).help(help));
             continue;
         };
-        if let Some((other, _)) = wanted.get(&name) {
-            problems.push(same_name(&name, layers, &found[*other].path, &found_here.path));
-            continue;
-        }
         let settings = layers.images.get(&name);
+        match wanted.get(&name) {
+            // A section of this name has its own `dockerfile`: this one.
+            Some((other, _)) if *other == index => continue,
+            Some((other, _)) => {
+                problems.push(same_name(&name, layers, &found[*other].path, &found_here.path));
+                continue;
+            }
+            None if settings.is_some_and(|settings| settings.skip) => {
+                skipped.insert(name);
+                continue;
+            }
+            None => (),
+        }
         wanted.insert(name, (index, settings));
     }
     for (name, settings) in &layers.images {
-        if settings.dockerfile.is_none() && !wanted.contains_key(name) {
+        if settings.dockerfile.is_none() && !wanted.contains_key(name) && !skipped.contains(name) {
             problems.push(unknown_section(name, settings, wanted.keys()).in_file(&config));
         }
     }
@@ -413,7 +418,6 @@ mod tests {
     fn several_images_come_from_one_dockerfile() {
         let config = r#"
             [image."api"]
-            dockerfile = "api/Dockerfile"
             target = "prod"
             version = "1.4.0"
             tags = ["stable", "v{version}"]
@@ -424,6 +428,16 @@ mod tests {
             references(config, &["api/Dockerfile"]),
             ["api = api:1.4.0 api:stable api:v1.4.0", "api-debug = api-debug:latest"]
         );
+    }
+
+    #[test]
+    fn a_dockerfile_that_only_serves_sections_is_skipped() {
+        let config = r#"
+            [image."api"]
+            skip = true
+            [image."api-debug"]
+            dockerfile = "api/Dockerfile""#;
+        assert_eq!(references(config, &["api/Dockerfile"]), ["api-debug = api-debug:latest"]);
     }
 
     #[test]

@@ -130,6 +130,8 @@ pub enum RuleLevel {
 /// `[image."name"]`
 #[derive(Clone, Debug, Default)]
 pub struct ImageSettings {
+    /// The Dockerfile of this name only serves other sections: it is no image by itself.
+    pub skip: bool,
     /// The Dockerfile, relative to the images directory; `None`: found by the name.
     pub dockerfile: Option<String>,
     /// The context, relative to the directory of the Dockerfile; `//` begins at the workspace root.

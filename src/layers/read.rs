@@ -262,6 +262,7 @@ fn image(name: &ImageName, table: (&DeTable<'_>, Span), problems: &mut Problems)
     let platforms = reader.texts("platforms", problems).unwrap_or_default();
     let prepare = reader.table("prepare", problems);
     ImageSettings {
+        skip: reader.boolean("skip", problems).unwrap_or(false),
         dockerfile: text("dockerfile", problems),
         context: text("context", problems),
         target: text("target", problems),

@@ -61,6 +61,15 @@ impl<'a> TableReader<'a> {
         number.or_else(|| self.wrong(key, value, "a whole number", problems))
     }
 
+    /// `true` or `false`.
+    pub(crate) fn boolean(&self, key: &str, problems: &mut Vec<Diagnostic>) -> Option<bool> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(yes) => Some(*yes),
+            _ => self.wrong(key, value, "true or false", problems),
+        }
+    }
+
     /// A list of texts, each with its place.
     pub(crate) fn texts(
         &self,

@@ -181,7 +181,9 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_does_not_count_and_that_of_values_does() {
-        let of = |config: &str| canonical(&format!(r#"{{"os":"l","architecture":"a","config":{{{config}}}}}"#));
+        let of = |config: &str| {
+            canonical(&format!(r#"{{"os":"l","architecture":"a","config":{{{config}}}}}"#))
+        };
         assert_eq!(of(r#""Env":["A=1"],"User":"u""#), of(r#""User":"u","Env":["A=1"]"#));
         assert_ne!(of(r#""Env":["A=1","A=2"]"#), of(r#""Env":["A=2","A=1"]"#));
     }

@@ -34,7 +34,8 @@ fn symlink(path: &'static str, link: &'static str) -> Made {
 fn tar_of(entries: Vec<Made>) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for made in entries {
-        let records = made.xattrs.iter().map(|(name, value)| (format!("{XATTR_RECORD}{name}"), *value));
+        let records =
+            made.xattrs.iter().map(|(name, value)| (format!("{XATTR_RECORD}{name}"), *value));
         let records: Vec<(String, &[u8])> = records.collect();
         builder.append_pax_extensions(records.iter().map(|(k, v)| (k.as_str(), *v))).unwrap();
         let mut header = Header::new_gnu();

@@ -1,0 +1,262 @@
+//! The command line of one build.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::engine::buildah::isolation::Isolation;
+use crate::engine::{CacheUse, Request};
+
+/// The files of a build in its own directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Scratch<'a>(pub &'a Path);
+
+impl Scratch<'_> {
+    /// The staged context.
+    pub fn context(&self) -> std::path::PathBuf {
+        self.0.join("context")
+    }
+
+    /// The Dockerfile. Its name has no suffix: buildah runs `cpp` over a `Dockerfile.in`.
+    pub fn dockerfile(&self) -> std::path::PathBuf {
+        self.0.join("Dockerfile")
+    }
+
+    /// An ignore file without patterns: what is ignored was decided already.
+    pub fn ignore_file(&self) -> std::path::PathBuf {
+        self.0.join("ignore")
+    }
+
+    /// Where buildah writes the id of the image.
+    pub fn id_file(&self) -> std::path::PathBuf {
+        self.0.join("id")
+    }
+
+    /// Locked while the build runs.
+    pub fn lock(&self) -> std::path::PathBuf {
+        self.0.join("lock")
+    }
+
+    /// Where buildah keeps temporary files.
+    pub fn temporary(&self) -> std::path::PathBuf {
+        self.0.join("tmp")
+    }
+}
+
+/// The arguments of `buildah build`, without the store's, and the build arguments that travel in the
+/// environment, where other users of the machine cannot read them.
+pub fn build(
+    request: &Request,
+    isolation: Isolation,
+    contexts: &[String],
+    marker: &str,
+) -> (Vec<OsString>, Vec<(String, String)>) {
+    let scratch = Scratch(&request.scratch);
+    let mut arguments = Arguments(Vec::new());
+    arguments.flag("build").flag("--layers").flag("--force-rm");
+    // The OCI format has no place for HEALTHCHECK, SHELL and ONBUILD: buildah would drop them.
+    arguments.pair("--format", "docker");
+    arguments.pair("--timestamp", request.epoch.to_string());
+    arguments.pair("--iidfile", scratch.id_file());
+    arguments.pair("--ignorefile", scratch.ignore_file());
+    arguments.pair("--file", scratch.dockerfile());
+    arguments.pair("--platform", request.platform.to_string());
+    if request.cache == CacheUse::Bypass {
+        arguments.flag("--no-cache");
+    }
+    if let Some(target) = &request.target {
+        arguments.pair("--target", target);
+    }
+    let hidden = arguments.build_arguments(request);
+    for (name, value) in &request.labels {
+        arguments.pair("--label", format!("{name}={value}"));
+    }
+    for context in contexts {
+        arguments.pair("--build-context", context);
+    }
+    for secret in &request.secrets {
+        arguments.pair("--secret", secret);
+    }
+    arguments.pair("--secret", marker);
+    for agent in &request.ssh {
+        arguments.pair("--ssh", agent);
+    }
+    for reference in &request.references {
+        arguments.pair("--tag", reference);
+    }
+    for flag in isolation.flags() {
+        arguments.flag(flag);
+    }
+    arguments.0.push(scratch.context().into());
+    (arguments.0, hidden)
+}
+
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn flag(&mut self, flag: &str) -> &mut Self {
+        self.0.push(flag.into());
+        self
+    }
+
+    /// One word, so that a value that begins with a dash is no flag.
+    fn pair(&mut self, flag: &str, value: impl Into<OsString>) {
+        let mut word = OsString::from(format!("{flag}="));
+        word.push(value.into());
+        self.0.push(word);
+    }
+
+    fn build_arguments(&mut self, request: &Request) -> Vec<(String, String)> {
+        let mut hidden = Vec::new();
+        for (name, value) in &request.args {
+            if steers_the_program(name) || value.contains('\0') {
+                self.pair("--build-arg", format!("{name}={value}"));
+            } else {
+                self.pair("--build-arg", name);
+                hidden.push((name.clone(), value.clone()));
+            }
+        }
+        hidden
+    }
+}
+
+/// Whether a variable of this name changes what buildah itself does, so that it can only be given on
+/// the command line.
+fn steers_the_program(name: &str) -> bool {
+    const NAMES: [&str; 22] = [
+        "",
+        "GODEBUG",
+        "GOGC",
+        "GOMAXPROCS",
+        "GOMEMLIMIT",
+        "GORACE",
+        "GOTRACEBACK",
+        "GOCOVERDIR",
+        "HOME",
+        "HOSTALIASES",
+        "LANG",
+        "LANGUAGE",
+        "NOTIFY_SOCKET",
+        "PATH",
+        "REGISTRY_AUTH_FILE",
+        "RES_OPTIONS",
+        "LOCALDOMAIN",
+        "SSH_AUTH_SOCK",
+        "TMPDIR",
+        "TZ",
+        "USER",
+        "ZONEINFO",
+    ];
+    const PREFIXES: [&str; 14] = [
+        "BUILDAH_",
+        "CONTAINER",
+        "_CONTAINERS_",
+        "DBUS_",
+        "DOCKER_",
+        "LC_",
+        "LD_",
+        "LISTEN_",
+        "MALLOC_",
+        "REGISTRIES_",
+        "SSL_CERT_",
+        "STORAGE_",
+        "SYSTEMD_",
+        "XDG_",
+    ];
+    let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
+    let is_no_variable = name.contains(['=', '\0']);
+    is_proxy
+        || is_no_variable
+        || NAMES.contains(&name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request {
+            image: "a".parse().unwrap(),
+            dockerfile_path: "/w/images/a/Dockerfile".into(),
+            dockerfile: Vec::new(),
+            context: "/w/images/a".into(),
+            files: Vec::new(),
+            target: None,
+            platform: "linux/arm64".parse().unwrap(),
+            args: std::collections::BTreeMap::new(),
+            labels: std::collections::BTreeMap::new(),
+            parents: Vec::new(),
+            secrets: Vec::new(),
+            ssh: Vec::new(),
+            references: vec!["acme/a:ig-1".into()],
+            epoch: 7,
+            cache: CacheUse::Use,
+            scratch: "/s".into(),
+        }
+    }
+
+    fn shown(request: &Request) -> (Vec<String>, Vec<(String, String)>) {
+        let contexts = ["b=container-image://1".to_owned()];
+        let (arguments, hidden) = build(request, Isolation::Default, &contexts, "id=m");
+        (arguments.into_iter().map(|word| word.into_string().unwrap()).collect(), hidden)
+    }
+
+    #[test]
+    fn a_plain_build() {
+        assert_eq!(
+            shown(&request()).0,
+            [
+                "build",
+                "--layers",
+                "--force-rm",
+                "--format=docker",
+                "--timestamp=7",
+                "--iidfile=/s/id",
+                "--ignorefile=/s/ignore",
+                "--file=/s/Dockerfile",
+                "--platform=linux/arm64",
+                "--build-context=b=container-image://1",
+                "--secret=id=m",
+                "--tag=acme/a:ig-1",
+                "/s/context",
+            ]
+        );
+    }
+
+    #[test]
+    fn values_of_build_arguments_are_not_on_the_command_line() {
+        let mut request = request();
+        request.args.insert("TOKEN".into(), "hunter2".into());
+        let (arguments, hidden) = shown(&request);
+        assert!(arguments.contains(&"--build-arg=TOKEN".to_owned()));
+        assert!(!arguments.iter().any(|word| word.contains("hunter2")), "{arguments:?}");
+        assert_eq!(hidden, [("TOKEN".to_owned(), "hunter2".to_owned())]);
+    }
+
+    #[test]
+    fn an_argument_that_would_steer_buildah_does_not_reach_its_environment() {
+        for name in ["PATH", "http_proxy", "LD_PRELOAD", "BUILDAH_FORMAT", "STORAGE_DRIVER"] {
+            let mut request = request();
+            request.args.insert(name.into(), "x".into());
+            let (arguments, hidden) = shown(&request);
+            assert!(arguments.contains(&format!("--build-arg={name}=x")), "{name}");
+            assert!(hidden.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_passed_on() {
+        let mut request = request();
+        request.cache = CacheUse::Bypass;
+        request.target = Some("t".into());
+        request.labels.insert("l".into(), "v".into());
+        request.secrets.push("id=npm,env=NPM".into());
+        request.ssh.push("default".into());
+        let (arguments, _) = shown(&request);
+        for word in
+            ["--no-cache", "--target=t", "--label=l=v", "--secret=id=npm,env=NPM", "--ssh=default"]
+        {
+            assert!(arguments.contains(&word.to_owned()), "{word}");
+        }
+    }
+}

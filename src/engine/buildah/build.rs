@@ -1,0 +1,195 @@
+//! One build, from the staged context to the image in the store.
+#![expect(clippy::disallowed_methods, reason = "a build has files of its own")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::{PoisonError, mpsc};
+use std::time::Duration;
+
+use crate::digest::OciDigest;
+use crate::engine::buildah::arguments::{self, Scratch};
+use crate::engine::buildah::instructions::{self, Instruction};
+use crate::engine::buildah::isolation::Isolation;
+use crate::engine::buildah::leftovers::{self, Marker};
+use crate::engine::buildah::output::Output;
+use crate::engine::buildah::program::not_run;
+use crate::engine::buildah::staging::{Staged, Transfer};
+use crate::engine::buildah::traffic::{Chores, Interrupted};
+use crate::engine::buildah::{Buildah, failure, pins};
+use crate::engine::{Built, Cancel, EngineError, Progress, Request};
+use crate::process::{self, Exit};
+
+/// The first version that reads here-documents.
+const HEREDOCS: (u32, u32) = (1, 33);
+
+/// A working container that stays unfinished for longer than this will stay so.
+const MAKING: Duration = Duration::from_millis(200);
+
+/// Builds, and leaves nothing behind but the image.
+pub fn run(
+    engine: &Buildah,
+    request: &Request,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Built, EngineError> {
+    let instructions = instructions::scan(&request.dockerfile);
+    refuse_heredocs(engine, request, &instructions)?;
+    let contexts = pins::contexts(request, &instructions)?;
+    let isolation = isolation(engine, &request.scratch)?;
+    if cancel.is_raised() {
+        return Err(EngineError::Cancelled);
+    }
+    let staged = stage(request)?;
+    let marker = Marker::new(&Scratch(&request.scratch).lock())?;
+    let (arguments, hidden) = arguments::build(request, isolation, &contexts, &marker.secret());
+    let mut command = engine.program.command();
+    command.args(arguments).envs(hidden).env("TMPDIR", Scratch(&request.scratch).temporary());
+
+    engine.traffic.enter(leftovers::all(engine.store()?)?);
+    let mut output = Output::new(&request.parents);
+    let ended =
+        process::run(command, &|| cancel.is_raised(), &mut |line| output.line(line, progress));
+    let interrupted = match ended {
+        Ok(Exit::Code(_)) => Interrupted::No,
+        _ => Interrupted::Yes,
+    };
+    let swept = sweep(engine, &marker);
+    let done = do_chores(engine, engine.traffic.leave(interrupted));
+    drop(staged);
+    match ended.map_err(|error| not_run(&error))? {
+        Exit::Code(0) => {}
+        exit => return Err(failure::classify(exit, &output, &instructions, &request.scratch)),
+    }
+    swept.and(done)?;
+    let id = built_id(&Scratch(&request.scratch).id_file())?;
+    Ok(Built {
+        output: engine.output(&id, &request.references)?,
+        steps: output.steps,
+        cached_steps: output.cached_steps,
+    })
+}
+
+/// Removes working containers by id.
+pub fn remove_containers(engine: &Buildah, ids: &[String]) -> Result<(), EngineError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let arguments = ["rm"].into_iter().chain(ids.iter().map(String::as_str));
+    engine.program.answer(arguments).map(|_| ())
+}
+
+/// An old buildah takes `RUN <<EOF` for a command and the lines below it for instructions.
+fn refuse_heredocs(
+    engine: &Buildah,
+    request: &Request,
+    instructions: &[Instruction],
+) -> Result<(), EngineError> {
+    let Some(first) = instructions.iter().find(|instruction| instruction.has_heredoc) else {
+        return Ok(());
+    };
+    let version = engine.version()?;
+    if numbers(version).is_none_or(|numbers| numbers >= HEREDOCS) {
+        return Ok(());
+    }
+    Err(EngineError::Unsupported(format!(
+        "{}:{}: buildah {version} does not read here-documents; buildah {}.{} does",
+        request.dockerfile_path.display(),
+        first.line,
+        HEREDOCS.0,
+        HEREDOCS.1
+    )))
+}
+
+/// Major and minor number of a version.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// How this machine can isolate, found out by the first build.
+fn isolation(engine: &Buildah, scratch: &Path) -> Result<Isolation, EngineError> {
+    let mut known = engine.isolation.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(isolation) = *known {
+        return Ok(isolation);
+    }
+    let found = Isolation::probe(&engine.program, &engine.options.environment, scratch)?;
+    *known = Some(found);
+    Ok(found)
+}
+
+/// Writes everything that the build reads into its own directory.
+fn stage(request: &Request) -> Result<Staged, EngineError> {
+    let scratch = Scratch(&request.scratch);
+    write(&scratch.dockerfile(), &request.dockerfile)?;
+    write(&scratch.ignore_file(), b"")?;
+    let temporary = scratch.temporary();
+    fs::create_dir_all(&temporary).map_err(|source| EngineError::File {
+        action: "create",
+        path: temporary,
+        source,
+    })?;
+    let mounts = request.dockerfile.windows(7).any(|word| word.eq_ignore_ascii_case(b"--mount"));
+    let transfer = if mounts { Transfer::Copy } else { Transfer::Link };
+    Staged::new(&request.context, &request.files, scratch.context(), transfer)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+    fs::write(path, bytes).map_err(|source| EngineError::File {
+        action: "write",
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// Removes the working containers that the build left: all of them if it was stopped, some if it
+/// failed.
+fn sweep(engine: &Buildah, marker: &Marker) -> Result<(), EngineError> {
+    remove_containers(engine, &leftovers::of_build(engine.store()?, marker)?)
+}
+
+/// What the last of the running builds does.
+fn do_chores(engine: &Buildah, chores: Chores) -> Result<(), EngineError> {
+    for id in chores.doomed {
+        engine.remove_unreferenced(&id)?;
+    }
+    chores.before.map_or(Ok(()), |before| sweep_unfinished(engine, &before))
+}
+
+fn sweep_unfinished(engine: &Buildah, before: &BTreeSet<String>) -> Result<(), EngineError> {
+    let store = engine.store()?;
+    let suspects = leftovers::unfinished(store, before)?;
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    let (_never, nothing) = mpsc::channel::<()>();
+    nothing.recv_timeout(MAKING).ok(); // another process may be making one of them
+    let mut still = leftovers::unfinished(store, before)?;
+    still.retain(|id| suspects.contains(id));
+    remove_containers(engine, &still)
+}
+
+fn built_id(file: &Path) -> Result<OciDigest, EngineError> {
+    let text = fs::read_to_string(file).map_err(|source| EngineError::File {
+        action: "read",
+        path: file.to_path_buf(),
+        source,
+    })?;
+    let text = text.trim();
+    let id = if text.contains(':') { text.to_owned() } else { format!("sha256:{text}") };
+    id.parse().map_err(|_| EngineError::Unavailable(format!("buildah calls the image `{text}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(numbers("1.28.2"), Some((1, 28)));
+        assert_eq!(numbers("1.9.0"), Some((1, 9)));
+        assert!(numbers("1.9.0") < Some(HEREDOCS));
+        assert_eq!(numbers("1.40.0-dev"), Some((1, 40)));
+        assert_eq!(numbers("unknown"), None);
+    }
+}

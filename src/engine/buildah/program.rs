@@ -1,0 +1,97 @@
+//! The `buildah` program and the store it works on.
+#![expect(clippy::disallowed_methods, reason = "this engine is a program")]
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::engine::EngineError;
+use crate::engine::buildah::storage::Storage;
+use crate::process::{self, Exit, ProcessError};
+
+/// The program, always with the same store.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    storage: Option<Storage>,
+}
+
+impl Program {
+    /// The program at `path`, or in `PATH`, on this store or its default one.
+    pub fn new(path: PathBuf, storage: Option<Storage>) -> Self {
+        Self { path, storage }
+    }
+
+    /// A command without arguments of its own yet.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        if let Some(storage) = &self.storage {
+            command.arg("--root").arg(&storage.root).arg("--runroot").arg(&storage.runroot);
+        }
+        command
+    }
+
+    /// Runs it and returns what it prints.
+    pub fn answer<I: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = I>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let mut command = self.command();
+        command.args(arguments);
+        let what = shown(&command);
+        let (exit, output, error) = process::capture(command).map_err(|error| not_run(&error))?;
+        if exit == Exit::Code(0) {
+            return Ok(output);
+        }
+        let error = error.split_whitespace().collect::<Vec<_>>().join(" ");
+        let error = error.strip_prefix("Error: ").unwrap_or(&error);
+        Err(EngineError::Unavailable(format!("`{what}` failed: {error}")))
+    }
+}
+
+/// The program and its verb, for messages.
+fn shown(command: &Command) -> String {
+    let verb = command.get_args().filter_map(OsStr::to_str).find(|word| {
+        let is_verb = |c: char| c.is_ascii_lowercase();
+        !word.is_empty() && word.chars().all(is_verb)
+    });
+    let program = command.get_program().to_string_lossy();
+    match verb {
+        Some(verb) => format!("{program} {verb}"),
+        None => program.into_owned(),
+    }
+}
+
+/// Why buildah could not be started, and what helps.
+pub fn not_run(error: &ProcessError) -> EngineError {
+    let text = match error.source.kind() {
+        io::ErrorKind::NotFound => {
+            format!("`{}` is not installed: `apt-get install buildah`", error.program)
+        }
+        _ => format!("{error}: {}", error.source),
+    };
+    EngineError::Unavailable(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_said_with_what_helps() {
+        let program = Program::new("/nonexistent/buildah".into(), None);
+        let EngineError::Unavailable(text) = program.answer(["info"]).unwrap_err() else {
+            panic!()
+        };
+        assert_eq!(text, "`/nonexistent/buildah` is not installed: `apt-get install buildah`");
+    }
+
+    #[test]
+    fn what_failed_is_named_with_its_words() {
+        let program = Program::new("/bin/sh".into(), None);
+        let words = ["-c", "echo 'Error: no   store' >&2; exit 125"];
+        let EngineError::Unavailable(text) = program.answer(words).unwrap_err() else { panic!() };
+        assert_eq!(text, "`/bin/sh` failed: no store");
+    }
+}

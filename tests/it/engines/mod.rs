@@ -1,0 +1,3 @@
+//! Real engines, where they are there.
+
+mod buildah;
