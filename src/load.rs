@@ -29,7 +29,11 @@ pub fn load(
     flavour: Flavour,
     platform: &Platform,
 ) -> Result<Loaded, GatherError> {
-    let mut workspace = workspace::read(root)?;
+    Ok(resolve(workspace::read(root)?, flavour, platform))
+}
+
+/// Parses and resolves a workspace that was read.
+pub fn resolve(mut workspace: Workspace, flavour: Flavour, platform: &Platform) -> Loaded {
     let mut problems = std::mem::take(&mut workspace.problems);
     let (specs, found) = specs(&workspace.layers, &workspace.found);
     problems.extend(found);
@@ -49,5 +53,5 @@ pub fn load(
     let (graph, found) = ImageGraph::resolve(specs, &sources, &setting);
     problems.extend(found);
     problems.extend(policy::check(&graph, &workspace.layers));
-    Ok(Loaded { workspace, graph, problems })
+    Loaded { workspace, graph, problems }
 }

@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: &Check, settings: &Settings) -> Result<u8, Failure>
     let graph = &session.loaded.graph;
     let images: BTreeSet<ImageId> = graph.iter().map(|(id, _)| id).collect();
     let (history, _) = ledger::read(&session.state)?;
-    let stat = StatCache::open(&session.state);
+    let stat = StatCache::load(&session.state);
     let gathered = inputs::gather(&session.disk(&stat), &images, &history, &BTreeSet::new());
     let mut problems = session.loaded.problems.clone();
     problems.extend(gathered.problems);

@@ -13,7 +13,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::session::STATE_DIR;
 use crate::cli::settings::{Settings, write};
 use crate::engine::Engine as _;
-use crate::engine::buildah::Buildah;
+use crate::engine::buildah::{Buildah, Options};
 use crate::gather::workspace;
 use crate::ledger;
 use crate::report::sentence;
@@ -66,7 +66,7 @@ fn chosen(choice: &Choice) -> Finding {
 }
 
 fn buildah(choice: &Choice) -> Finding {
-    match Buildah::default().capabilities() {
+    match Buildah::new(Options::default()).capabilities() {
         Ok(found) => good("buildah", format!("{}, builds for {}", found.version, found.platform)),
         Err(error) if choice.name == EngineName::Simulate => {
             doubtful("buildah", with_causes(&error), None)

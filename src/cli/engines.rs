@@ -1,5 +1,6 @@
 //! Which engine builds, and what it is called in records.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::cli::args::EngineName;
@@ -7,11 +8,8 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::settings::Settings;
 use crate::dockerfile::Flavour;
 use crate::engine::Engine;
-use crate::engine::buildah::Buildah;
+use crate::engine::buildah::{self, Buildah};
 use crate::engine::simulate::{self, Simulate};
-
-/// The class of the buildah engine in records.
-pub const BUILDAH: &str = "buildah";
 
 /// An engine that was chosen, before anything is asked of it.
 #[derive(Clone, Debug)]
@@ -46,16 +44,16 @@ pub fn choose(settings: &Settings, configured: Option<&str>) -> Result<Choice, F
             flavour: Flavour::BuildKit,
             note: format!("simulate ({why})"),
         },
-        Some((_, why)) => buildah(why),
-        None if settings.finds("buildah") => buildah("found on the PATH"),
-        None => buildah("no engine was found"),
+        Some((_, why)) => by_buildah(why),
+        None if settings.finds("buildah") => by_buildah("found on the PATH"),
+        None => by_buildah("no engine was found"),
     })
 }
 
-fn buildah(why: &str) -> Choice {
+fn by_buildah(why: &str) -> Choice {
     Choice {
         name: EngineName::Buildah,
-        class: BUILDAH,
+        class: buildah::CLASS,
         flavour: Flavour::Buildah,
         note: format!("buildah ({why})"),
     }
@@ -63,10 +61,18 @@ fn buildah(why: &str) -> Choice {
 
 impl Choice {
     /// Opens the engine for a workspace.
-    pub fn open(&self, root: &Path, state: &Path) -> Result<Box<dyn Engine>, Failure> {
+    pub fn open(
+        &self,
+        root: &Path,
+        state: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Box<dyn Engine>, Failure> {
         Ok(match self.name {
             EngineName::Simulate => Box::new(Simulate::open(root, state)?),
-            EngineName::Auto | EngineName::Buildah => Box::new(Buildah::new(Default::default())),
+            EngineName::Auto | EngineName::Buildah => {
+                let environment = environment.clone();
+                Box::new(Buildah::new(buildah::Options { environment, ..Default::default() }))
+            },
         })
     }
 }

@@ -14,8 +14,10 @@ use crate::cli::session::Session;
 use crate::cli::settings::{Settings, write};
 use crate::context::{Entry, EntryKind};
 use crate::digest::Digest;
+use crate::gather::context::Ignored;
 use crate::gather::stat::StatCache;
 use crate::graph::Image;
+use crate::ignorefile::IgnoreFile;
 use crate::image::ImageId;
 use crate::report::text::printable;
 
@@ -26,7 +28,7 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
         None => Session::open(settings)?,
     };
     let id = the_image(&session, arguments)?;
-    let stat = StatCache::open(&session.state);
+    let stat = StatCache::load(&session.state);
     let disk = session.disk(&stat);
     let listed = disk.entries(id);
     let problems = listed.as_ref().err().cloned().unwrap_or_default();
@@ -38,7 +40,7 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
             session.say(&problems, settings, &mut io::stderr());
             Failure::said(Exit::WORKSPACE)
         })?,
-        false => Vec::new(),
+        false => (IgnoreFile::absent(), Vec::new()),
     };
     if arguments.null {
         let mut out = io::stdout().lock();
@@ -77,7 +79,7 @@ struct Show<'a> {
     session: &'a Session,
     image: &'a Image,
     entries: &'a [Entry],
-    ignored: &'a [(std::path::PathBuf, String)],
+    ignored: &'a (IgnoreFile, Vec<Ignored>),
 }
 
 impl Show<'_> {
@@ -130,8 +132,12 @@ impl Show<'_> {
             let hash = if hash { content(entry) } else { String::new() };
             writeln!(text, "file        {:o} {}{hash}{line}", entry.mode, printable(&path)).unwrap_or_default();
         }
-        for (path, why) in self.ignored {
-            writeln!(text, "ignored     {}  ({why})", printable(&path.to_string_lossy())).unwrap_or_default();
+        let (file, ignored) = self.ignored;
+        for left_out in ignored {
+            let path = left_out.path.to_string_lossy();
+            let Ignored { line, pattern, .. } = left_out;
+            writeln!(text, "ignored     {}  ({}:{line}: {pattern})", printable(&path), file.path)
+                .unwrap_or_default();
         }
         text
     }
@@ -197,8 +203,11 @@ impl Show<'_> {
                 "line": step.line, "digest": hashed(&step.text),
             })).collect::<Vec<_>>(),
             "files": self.entries.iter().map(file).collect::<Vec<_>>(),
-            "ignored": self.ignored.iter().map(|(path, why)| json!({
-                "path": path.to_string_lossy(), "why": why,
+            "ignored": self.ignored.1.iter().map(|it| json!({
+                "path": it.path.to_string_lossy(),
+                "file": &*self.ignored.0.path,
+                "line": it.line,
+                "pattern": it.pattern,
             })).collect::<Vec<_>>(),
         })
     }

@@ -12,7 +12,7 @@ use crate::cli::session::{PresenceTable, Session, plan};
 use crate::cli::settings::{Settings, write};
 use crate::engine::Engine;
 use crate::gather::inputs;
-use crate::gather::stat::StatCache;
+use crate::gather::stat::{Keep, StatCache};
 use crate::history::{History, Presence, Record};
 use crate::image::ImageId;
 use crate::ledger;
@@ -74,11 +74,11 @@ impl Look {
         for warning in warnings {
             write(&mut io::stderr(), &format!("warning: {warning}\n"));
         }
-        let stat = StatCache::open(&session.state);
+        let stat = StatCache::load(&session.state);
         let disk = session.disk(&stat);
         let (gathered, presence) = rayon::join(
             || inputs::gather(&disk, images, &history, forced),
-            || present(session, &history, images),
+            || present(session, settings, &history, images),
         );
         session.judge(images, &gathered.problems, settings)?;
         let presence = presence.unwrap_or_else(|failure| {
@@ -90,7 +90,7 @@ impl Look {
         let facts = session.facts(&present);
         let planned = plan(&facts, &history, gathered, images, forced);
         // A cache that cannot be written costs time, nothing else.
-        stat.save().unwrap_or_default();
+        stat.save(&session.state, Keep::All).unwrap_or_default();
         Ok(Self { plan: planned.plan, entries: planned.entries, history, presence })
     }
 
@@ -160,13 +160,14 @@ impl Look {
 
 fn present(
     session: &Session,
+    settings: &Settings,
     history: &History,
     images: &BTreeSet<ImageId>,
 ) -> Result<PresenceTable, Failure> {
     if history.records.is_empty() {
         return Ok(PresenceTable::default());
     }
-    let engine: Box<dyn Engine> = session.choice.open(&session.root, &session.state)?;
+    let engine: Box<dyn Engine> = session.choice.open(&session.root, &session.state, &settings.environment)?;
     Ok(session.presence(&*engine, history, images)?)
 }
 

@@ -17,8 +17,8 @@ use crate::cli::settings::{self, Settings, write};
 use crate::clock;
 use crate::engine::{CacheUse, Engine};
 use crate::event::{Event, Summary, What};
-use crate::gather::inputs::{self, Gathered};
-use crate::gather::stat::StatCache;
+use crate::gather::inputs;
+use crate::gather::stat::{Keep, StatCache};
 use crate::history::{Ended, History};
 use crate::image::ImageId;
 use crate::ledger::{Holder, Ledger, Lock};
@@ -98,8 +98,8 @@ fn rebuild(
     ledger: &mut Ledger,
     cancel: &Cancel,
 ) -> Result<Summary, Failure> {
-    let engine = session.choice.open(&session.root, &session.state)?;
-    let stat = StatCache::open(&session.state);
+    let engine = session.choice.open(&session.root, &session.state, &settings.environment)?;
+    let stat = StatCache::load(&session.state);
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
     let disk = session.disk(&stat);
     let history = ledger.history().clone();
@@ -142,7 +142,9 @@ fn rebuild(
     };
     let summary = attended(&reporter, || run::run(work, cancel, tell));
     fs::remove_dir_all(scratch).unwrap_or_default();
-    stat.save().map_err(|error| warn(&error)).unwrap_or_default();
+    if let Err(error) = stat.save(&session.state, Keep::All) {
+        warn(&error);
+    }
     let summary = summary?;
     if let (Some(path), Ok(reporter)) = (&settings.step_summary, reporter.into_inner()) {
         append(path, &reporter.markdown());

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::args::Selection;
 use crate::cli::engines::{self, Choice};
@@ -15,10 +15,11 @@ use crate::engine::{Engine, EngineError};
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::inputs::{Disk, Gathered};
 use crate::gather::stat::StatCache;
+use crate::gather::workspace;
 use crate::graph::select::select;
 use crate::history::{History, Output, Presence, Record};
 use crate::image::{ImageId, Platform};
-use crate::load::{Loaded, load};
+use crate::load::{Loaded, load, resolve};
 use crate::plan::{self, Facts, Plan, Wanted, key_reference};
 use crate::report::diagnostics::{self, Look};
 
@@ -52,9 +53,21 @@ impl Session {
     /// Loads the workspace around the working directory. What is wrong with it is not said yet.
     pub fn open(settings: &Settings) -> Result<Self, Failure> {
         let root = settings.root()?;
-        let configured = crate::gather::workspace::configured_engine(&root);
+        let configured = workspace::configured_engine(&root);
         let choice = engines::choose(settings, configured.as_deref())?;
         let loaded = load(&root, choice.flavour, &Platform::host())?;
+        let state = root.join(STATE_DIR);
+        Ok(Self { root, state, loaded, choice, pins: BTreeMap::new() })
+    }
+
+    /// A workspace of one Dockerfile that lies anywhere. Nothing of it is remembered.
+    pub fn lone(settings: &Settings, file: &Path) -> Result<Self, Failure> {
+        let file = settings.directory.join(file);
+        let choice = engines::choose(settings, None)?;
+        let workspace = workspace::lone(&file)?;
+        let root = workspace.root.clone();
+        let loaded = resolve(workspace, choice.flavour, &Platform::host());
+        // A state directory that does not exist is an empty one, and nothing is saved to it.
         let state = root.join(STATE_DIR);
         Ok(Self { root, state, loaded, choice, pins: BTreeMap::new() })
     }

@@ -1,6 +1,7 @@
 //! From what was typed, and from the environment, to what holds.
 #![expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub step_summary: Option<PathBuf>,
     /// The directories of `PATH`.
     pub path: Vec<PathBuf>,
+    /// The whole environment, for engines that look for their store in it.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl Settings {
@@ -53,6 +56,9 @@ impl Settings {
             color_err: color(arguments.color, io::stderr().is_terminal()),
             ci: ci(),
             step_summary: env::var_os("GITHUB_STEP_SUMMARY").map(PathBuf::from),
+            environment: env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
             path: env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default(),
         })
     }

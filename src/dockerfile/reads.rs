@@ -58,6 +58,8 @@ pub struct Reads {
     /// The user that the built image runs as, if the Dockerfile says so (last USER of the chain of
     /// stages the target is FROM).
     pub user: Option<String>,
+    /// The image below the chain of stages that the target is FROM, as expanded; `None` is `scratch`.
+    pub base: Option<String>,
     /// The variables that the configuration of the built image will have, where they are known: what
     /// [`BaseConfig::env`] of an image built on it has to be.
     pub env: Vec<(String, String)>,
@@ -200,6 +202,7 @@ impl Gathering<'_> {
             stage_names: stages.iter().filter_map(|stage| stage.name.clone()).collect(),
             onbuild: self.stages.own_triggers(self.target),
             unused_args: self.unused_args(),
+            base: self.base(),
             ..Reads::default()
         };
         // The same words mean something else with another escape character.
@@ -225,6 +228,17 @@ impl Gathering<'_> {
             }
         }
         reads
+    }
+
+    /// What the stages from the target down stand on.
+    fn base(&self) -> Option<String> {
+        let states = &self.stages.states;
+        let mut state = &states[self.target];
+        // A stage is only ever FROM one above it, so this ends.
+        while let Some(below) = state.base {
+            state = &states[below];
+        }
+        (state.reference != "scratch").then(|| state.reference.clone())
     }
 
     /// Which states get into the target, by FROM, COPY or a mount. A stage may be reachable and not

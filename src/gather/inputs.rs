@@ -14,8 +14,8 @@ use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::Flavour;
 use crate::fingerprint::reason::PrepareCause;
-use crate::gather::context;
-use crate::gather::prepare::{self, PrepareError};
+use crate::gather::context::{self, Context, Ignored};
+use crate::gather::prepare::{self, Place, PrepareError};
 use crate::gather::stat::StatCache;
 use crate::gather::workspace::Workspace;
 use crate::graph::{Image, ImageGraph};
@@ -105,11 +105,31 @@ impl Disk<'_> {
             return Ok(Vec::new());
         }
         let ignore = self.ignore_file(image)?;
-        let root = self.workspace.root.join(&image.spec.context);
-        let listed = context::entries(&root, &ignore, &image.reads.context, self.stat);
-        listed.map_err(|problems| {
-            problems.into_iter().map(|problem| problem.in_file(&image.spec.dockerfile)).collect()
-        })
+        let directory = self.workspace.root.join(&image.spec.context);
+        let context = self.context(image, &directory, &ignore);
+        let in_file = |problems: Vec<Diagnostic>| {
+            problems.into_iter().map(|it| it.in_file(&image.spec.dockerfile)).collect::<Vec<_>>()
+        };
+        let listing = context::entries(&context, &image.reads.context).map_err(in_file)?;
+        Ok(listing.entries)
+    }
+
+    /// What the ignore file of an image leaves out, and which line does.
+    pub fn ignored(&self, id: ImageId) -> Result<(IgnoreFile, Vec<Ignored>), Vec<Diagnostic>> {
+        let image = self.graph.image(id);
+        let ignore = self.ignore_file(image)?;
+        let directory = self.workspace.root.join(&image.spec.context);
+        let ignored = context::ignored(&self.context(image, &directory, &ignore))?;
+        Ok((ignore, ignored))
+    }
+
+    fn context<'c>(
+        &'c self,
+        image: &'c Image,
+        directory: &'c Path,
+        ignore: &'c IgnoreFile,
+    ) -> Context<'c> {
+        Context { directory, path: Path::new(&image.spec.context), ignore, cache: self.stat }
     }
 
     /// The bytes of an image's Dockerfile that were parsed.
@@ -154,9 +174,9 @@ impl Disk<'_> {
         force: bool,
     ) -> Result<Option<PrepareCause>, Diagnostic> {
         let Some(command) = &image.spec.prepare else { return Ok(None) };
-        let directory = self.workspace.root.join(&image.spec.directory);
+        let place = self.prepare_place(image);
         let known = history.prepared.get(&image.spec.name);
-        let state = prepare::state(&directory, command, known, self.stat);
+        let state = prepare::state(&place, command, known);
         let state = state.map_err(|error| unreadable(&image.spec.directory, &error))?;
         Ok(if force { Some(PrepareCause::Forced) } else { state.cause })
     }
@@ -168,11 +188,19 @@ impl Disk<'_> {
         cancel: &Cancel,
         line: &mut dyn FnMut(&str),
     ) -> Result<Prepared, PrepareError> {
-        let spec = &self.graph.image(id).spec;
-        let directory: &Path = &self.workspace.root.join(&spec.directory);
+        let image = self.graph.image(id);
+        let spec = &image.spec;
         let command = spec.prepare.as_ref().expect("only images with a prepare are prepared");
-        let (key, duration) = prepare::run(directory, command, self.stat, cancel, line)?;
+        let (key, duration) = prepare::run(&self.prepare_place(image), command, cancel, line)?;
         Ok(Prepared { image: spec.name.clone(), key, duration })
+    }
+
+    fn prepare_place<'c>(&'c self, image: &'c Image) -> Place<'c> {
+        Place {
+            directory: self.workspace.root.join(&image.spec.directory),
+            path: &image.spec.directory,
+            stat: self.stat,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod context;
 pub mod hash;
 pub mod inputs;
 pub mod prepare;
+pub mod root;
 pub mod stat;
 pub mod walk;
 pub mod workspace;

@@ -6,7 +6,9 @@
 #![expect(clippy::disallowed_methods, reason = "lists the inputs of a command, and runs it")]
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,9 @@ use crate::clock::Timer;
 use crate::digest::{Digest, Hasher};
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::GatherError;
-use crate::gather::stat::StatCache;
+use crate::gather::hash;
+use crate::gather::root::{Kind, Root};
+use crate::gather::stat::{Known, StatCache};
 use crate::history::Prepared;
 use crate::layers::Prepare;
 use crate::process::{self, Exit, ProcessError};
@@ -84,15 +88,24 @@ impl PrepareError {
     }
 }
 
-/// Whether the `prepare` of an image has to run; `directory` is the image's, absolute, and `known`
-/// the last run that succeeded.
+/// Where a `prepare` runs.
+pub struct Place<'a> {
+    /// The image's directory, absolute.
+    pub directory: PathBuf,
+    /// The same relative to the workspace root: the key of the stat cache.
+    pub path: &'a str,
+    /// What is known of its files.
+    pub stat: &'a StatCache,
+}
+
+/// Whether the `prepare` of an image has to run; `known` is the last run that succeeded.
 pub fn state(
-    directory: &Path,
+    place: &Place<'_>,
     command: &Prepare,
     known: Option<&Prepared>,
-    stat: &StatCache,
 ) -> Result<State, GatherError> {
-    let key = key(directory, command, stat)?;
+    let directory = &place.directory;
+    let key = key(place, command)?;
     let cause = match known {
         None => Some(PrepareCause::NeverRan),
         Some(known) if known.key != key => Some(PrepareCause::InputsChanged),
@@ -103,13 +116,13 @@ pub fn state(
 
 /// Runs a `prepare`; returns its key and how long it took, in milliseconds.
 pub fn run(
-    directory: &Path,
+    place: &Place<'_>,
     command: &Prepare,
-    stat: &StatCache,
     cancel: &Cancel,
     line: &mut dyn FnMut(&str),
 ) -> Result<(Digest, u64), PrepareError> {
-    let before = key(directory, command, stat)?;
+    let directory = &place.directory;
+    let before = key(place, command)?;
     let timer = Timer::start();
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(&command.run).current_dir(directory);
@@ -123,7 +136,7 @@ pub fn run(
     if let Some(output) = missing_output(directory, command)? {
         return Err(PrepareError::NoOutput { command: text(), output });
     }
-    if key(directory, command, stat)? != before {
+    if key(place, command)? != before {
         return Err(PrepareError::Moved { command: text() });
     }
     Ok((before, timer.elapsed()))
@@ -131,7 +144,7 @@ pub fn run(
 
 /// The digest of the command, its patterns, and what the inputs hold: paths, the right to execute,
 /// content.
-fn key(directory: &Path, command: &Prepare, stat: &StatCache) -> Result<Digest, GatherError> {
+fn key(place: &Place<'_>, command: &Prepare) -> Result<Digest, GatherError> {
     let mut hasher = Hasher::new("imgraph prepare");
     hasher.text(&command.run);
     for patterns in [&command.inputs, &command.outputs] {
@@ -141,19 +154,49 @@ fn key(directory: &Path, command: &Prepare, stat: &StatCache) -> Result<Digest, 
         }
     }
     let outputs = set(&command.outputs);
-    for path in matching(directory, &command.inputs)? {
+    let failed = |error| GatherError::new("open", &place.directory, error);
+    let root = Root::open(&place.directory).map_err(failed)?;
+    for path in matching(&place.directory, &command.inputs)? {
         // An output inside an input pattern would make the key move with every run.
-        if outputs.is_match(&path) {
-            continue;
+        if !outputs.is_match(&path) {
+            let bytes = path.as_os_str().as_bytes();
+            let full = || place.directory.join(&path);
+            let (mode, content) = input(place, &root, bytes)
+                .map_err(|error| GatherError::new("read", full(), error))?;
+            hasher.bytes(bytes).number(u64::from(mode & 0o111 != 0)).digest(&content);
         }
-        let full = directory.join(&path);
-        let failed = |error| GatherError::new("read", &full, error);
-        let metadata = fs::metadata(&full).map_err(failed)?;
-        hasher.bytes(path.as_os_str().as_bytes());
-        hasher.number(u64::from(metadata.permissions().mode() & 0o111 != 0));
-        hasher.digest(&stat.file(&full).map_err(failed)?);
     }
     Ok(hasher.finish())
+}
+
+/// The mode and the digest of an input, from the stat cache if it is as it was.
+fn input(place: &Place<'_>, root: &Root, path: &[u8]) -> io::Result<(u32, Digest)> {
+    let (directory, name) = match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&path[..0], path),
+    };
+    let below: Vec<u8> = match (place.path.is_empty(), directory.is_empty()) {
+        (true, _) => directory.to_vec(),
+        (false, true) => place.path.as_bytes().to_vec(),
+        (false, false) => [place.path.as_bytes(), b"/", directory].concat(),
+    };
+    let known = place.stat.directory(&below);
+    let status = root.status(path)?;
+    if status.kind == Kind::File
+        && let Some(known) = known.look_up(name, &status.identity)
+    {
+        return Ok((status.identity.mode, known.content));
+    }
+    if status.kind == Kind::File {
+        let read = hash::file(root, path).map_err(io::Error::other)?;
+        let fresh = Known { content: read.digest, xattrs: read.xattrs };
+        known.remember(name, read.status.identity, fresh);
+        return Ok((read.status.identity.mode, read.digest));
+    }
+    // A link to a file: what it leads to counts.
+    let full = place.directory.join(OsStr::from_bytes(path));
+    let mode = fs::metadata(&full)?.permissions().mode();
+    Ok((mode, Digest::of_content(&fs::read(&full)?)))
 }
 
 /// The first output pattern that matches nothing.

@@ -69,6 +69,28 @@ pub fn read(root: &Path) -> Result<Workspace, GatherError> {
     Ok(Workspace { root: root.to_path_buf(), layers, found, texts, hidden, problems, layers_text })
 }
 
+/// A workspace of one Dockerfile, which may lie anywhere; its directory is root and context.
+pub fn lone(file: &Path) -> Result<Workspace, GatherError> {
+    let text = fs::read(file).map_err(|error| GatherError::new("read", file, error))?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let mut layers = Layers::default();
+    layers.workspace.images = ".".to_owned();
+    let found = Found { path: Arc::from(&*name), version: None, aliases: Vec::new() };
+    let root = match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    Ok(Workspace {
+        root,
+        layers,
+        found: vec![found],
+        texts: vec![Arc::from(text)],
+        hidden: BTreeMap::new(),
+        problems: Vec::new(),
+        layers_text: Arc::from(""),
+    })
+}
+
 fn no_images(root: &Path, layers: &Layers) -> Diagnostic {
     let images = &layers.workspace.images;
     let place = Place { path: Arc::from(images.as_str()), span: None };
@@ -88,6 +110,12 @@ impl Workspace {
             "." => path.to_string(),
             images => format!("{images}/{path}"),
         }
+    }
+
+    /// The text of one Dockerfile.
+    pub fn sources_of(&self, dockerfile: &str) -> Sources {
+        let place = Place { path: Arc::from(dockerfile), span: None };
+        self.sources(&[Diagnostic::note("", "").at_place(place)])
     }
 
     /// The texts that the given diagnostics point into.

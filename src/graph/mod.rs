@@ -17,8 +17,9 @@ use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::diagnostic::{Diagnostic, Place, Span};
-use crate::dockerfile::reads::resolve;
-use crate::dockerfile::{Dockerfile, Flavour, ImageUse, Reads, Request, UseKind};
+use crate::dockerfile::{
+    BaseConfig, Dockerfile, Flavour, ImageUse, Reads, Request, UseKind, resolve_with,
+};
 use crate::graph::provided::{Meaning, Provided};
 use crate::graph::spec::ImageSpec;
 use crate::image::{ImageId, ImageName, Platform};
@@ -85,6 +86,15 @@ pub struct ImageGraph {
     order: Vec<ImageId>,
 }
 
+/// The Dockerfile of an image.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// What could be read of it.
+    pub dockerfile: &'a Dockerfile,
+    /// Whether it has errors.
+    pub broken: bool,
+}
+
 /// What resolving depends on besides the texts.
 pub struct Setting<'a> {
     /// `layers.toml`.
@@ -98,19 +108,27 @@ pub struct Setting<'a> {
 }
 
 impl ImageGraph {
-    /// Reads every image's target and finds its edges. `parsed` has the Dockerfile of each spec.
+    /// Reads every image's target and finds its edges. `parsed` has the Dockerfile of each spec, and
+    /// what is wrong with its text has been reported.
     pub fn resolve(
         specs: Vec<ImageSpec>,
-        parsed: &[&Dockerfile],
+        parsed: &[Source<'_>],
         setting: &Setting<'_>,
     ) -> (Self, Vec<Diagnostic>) {
         let mut problems = Vec::new();
         let provided = Provided::new(&specs, &mut problems);
         let mut images = Vec::with_capacity(specs.len());
-        for (spec, dockerfile) in specs.into_iter().zip(parsed) {
-            images.push(image(spec, dockerfile, setting, &mut problems));
+        let mut found = Vec::with_capacity(specs.len());
+        for (spec, source) in specs.into_iter().zip(parsed) {
+            let mut image = unread(spec, source.broken, setting);
+            found.push(read(&mut image, source.dockerfile, setting, &BTreeMap::new()));
+            images.push(image);
         }
-        inherit_onbuild(&mut images, parsed, setting, &provided, &mut problems);
+        inherit(&mut images, &mut found, parsed, setting, &provided);
+        for (image, found) in images.iter_mut().zip(found) {
+            image.broken |= found.iter().any(Diagnostic::is_error);
+            problems.extend(found.into_iter().map(|it| it.in_file(&image.spec.dockerfile)));
+        }
         for id in ids(images.len()) {
             find_edges(id, &mut images, setting, &provided, &mut problems);
         }
@@ -211,94 +229,86 @@ fn image_id(node: NodeIndex) -> ImageId {
     ImageId(u32::try_from(node.index()).expect("fewer than 2^32 images"))
 }
 
-fn image(
-    spec: ImageSpec,
-    dockerfile: &Dockerfile,
-    setting: &Setting<'_>,
-    problems: &mut Vec<Diagnostic>,
-) -> Image {
+fn unread(spec: ImageSpec, broken: bool, setting: &Setting<'_>) -> Image {
     let platform = spec.platform.clone().unwrap_or_else(|| setting.platform.clone());
-    let mut image = Image {
-        spec,
-        platform,
-        reads: Reads::default(),
-        parents: Vec::new(),
-        externals: Vec::new(),
-        broken: false,
-    };
-    read(&mut image, dockerfile, setting, &|_| Vec::new(), problems);
-    image
+    let reads = Reads::default();
+    Image { spec, platform, reads, parents: Vec::new(), externals: Vec::new(), broken }
 }
 
-/// Reads the target of an image; what is wrong is reported at its Dockerfile.
+/// What an image hands down to those that are FROM it.
+#[derive(Clone, Debug, Default)]
+struct Legacy {
+    onbuild: Vec<String>,
+    config: BaseConfig,
+}
+
+/// Reads the target of an image and returns what is wrong. `bases` has what its bases hand down, by
+/// reference.
 fn read(
     image: &mut Image,
     dockerfile: &Dockerfile,
     setting: &Setting<'_>,
-    onbuild: &dyn Fn(&ImageUse) -> Vec<String>,
-    problems: &mut Vec<Diagnostic>,
-) {
+    bases: &BTreeMap<String, Legacy>,
+) -> Vec<Diagnostic> {
+    let base = |used: &ImageUse| bases.get(&used.reference);
     let request = Request {
         target: image.spec.target.as_deref(),
         args: &image.spec.args,
         platform: &image.platform,
         build_platform: setting.platform,
         flavour: setting.flavour,
-        onbuild,
+        onbuild: &|used| base(used).map(|base| base.onbuild.clone()).unwrap_or_default(),
     };
-    let (reads, found) = resolve(dockerfile, &request);
-    image.broken |= found.iter().any(Diagnostic::is_error);
-    problems.extend(found.into_iter().map(|problem| problem.in_file(&image.spec.dockerfile)));
+    let (reads, found) =
+        resolve_with(dockerfile, &request, &|used| base(used).map(|base| base.config.clone()));
     image.reads = reads;
+    found
 }
 
-/// Reads the children of images with ONBUILD triggers again, parents first: the triggers run in the
-/// child and may read more. Triggers never add a FROM, so the FROM edges alone give the order.
-fn inherit_onbuild(
+/// Reads the images on images of the workspace again, parents first: their bases may set variables
+/// that choose what is read, and ONBUILD triggers that read more. Neither adds a FROM, so the FROM
+/// edges of the first reading give the order. What the first reading found wrong is forgotten: it
+/// may have missed a variable.
+fn inherit(
     images: &mut [Image],
-    parsed: &[&Dockerfile],
+    found: &mut [Vec<Diagnostic>],
+    parsed: &[Source<'_>],
     setting: &Setting<'_>,
     provided: &Provided,
-    problems: &mut Vec<Diagnostic>,
 ) {
-    if images.iter().all(|image| image.reads.onbuild.is_empty()) {
-        return;
-    }
-    let base = |reads: &Reads| {
-        let bases = reads.images.iter().filter(|used| used.kind == UseKind::From);
-        bases.filter_map(|used| provided.image(&used.reference)).collect::<Vec<_>>()
-    };
     let mut graph = DiGraph::<(), UseKind>::new();
     for _ in images.iter() {
         graph.add_node(());
     }
     for (child, image) in images.iter().enumerate() {
-        for parent in base(&image.reads) {
+        for (_, parent) in bases(&image.reads, provided) {
             graph.add_edge(NodeIndex::new(parent.index()), NodeIndex::new(child), UseKind::From);
         }
     }
     for id in order::sort(&graph).order {
-        let triggers: BTreeMap<String, Vec<String>> = {
-            let reads = &images[id.index()].reads;
-            let bases = reads.images.iter().filter(|used| used.kind == UseKind::From);
-            let inherited = bases.filter_map(|used| {
-                let parent = provided.image(&used.reference)?;
-                let triggers = &images[parent.index()].reads.onbuild;
-                (!triggers.is_empty()).then(|| (used.reference.clone(), triggers.clone()))
-            });
-            inherited.collect()
-        };
-        if !triggers.is_empty() {
-            let onbuild =
-                |used: &ImageUse| triggers.get(&used.reference).cloned().unwrap_or_default();
-            let mut found = Vec::new();
-            let image = &mut images[id.index()];
-            read(image, parsed[id.index()], setting, &onbuild, &mut found);
-            // The first reading has reported what is wrong with the file itself.
-            found.retain(|problem| !problems.contains(problem));
-            problems.extend(found);
+        let legacies: BTreeMap<String, Legacy> = bases(&images[id.index()].reads, provided)
+            .map(|(reference, parent)| (reference.to_owned(), legacy(&images[parent.index()].reads)))
+            .filter(|(_, legacy)| !legacy.onbuild.is_empty() || !legacy.config.env.is_empty())
+            .collect();
+        if !legacies.is_empty() {
+            let dockerfile = parsed[id.index()].dockerfile;
+            found[id.index()] = read(&mut images[id.index()], dockerfile, setting, &legacies);
         }
     }
+}
+
+/// The images of the workspace that stages are FROM.
+fn bases<'a>(
+    reads: &'a Reads,
+    provided: &'a Provided,
+) -> impl Iterator<Item = (&'a str, ImageId)> {
+    let bases = reads.images.iter().filter(|used| used.kind == UseKind::From);
+    bases.filter_map(|used| Some((used.reference.as_str(), provided.image(&used.reference)?)))
+}
+
+fn legacy(reads: &Reads) -> Legacy {
+    let config = BaseConfig { env: reads.env.clone(), ..BaseConfig::default() };
+    Legacy { onbuild: reads.onbuild.clone(), config }
 }
 
 /// Sorts what an image reads into parents and externals.

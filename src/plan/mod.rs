@@ -7,6 +7,7 @@
 //! Knows no engine: whether an output is still there is asked through [`Facts::present`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::context::Entry;
 use crate::digest::{Digest, Hasher, OciDigest};
@@ -89,7 +90,7 @@ pub enum Verdict {
     /// Nothing.
     Fresh,
     /// The output of this record is tagged again.
-    Restore(Box<Record>),
+    Restore(Arc<Record>),
     /// A build.
     Rebuild(Vec<Reason>),
 }
@@ -206,7 +207,7 @@ pub fn decide<'a>(
     if let Some(record) = ours.filter(|record| record.build_key == key) {
         return match (facts.present)(id, record) {
             Presence::Present => Verdict::Fresh,
-            Presence::Untagged { .. } => Verdict::Restore(Box::new(record.clone())),
+            Presence::Untagged { .. } => Verdict::Restore(Arc::clone(record)),
             Presence::Missing => Verdict::Rebuild(vec![Reason::OutputMissing]),
         };
     }
@@ -214,7 +215,7 @@ pub fn decide<'a>(
     if let Some(record) = earlier
         && (facts.present)(id, record) != Presence::Missing
     {
-        return Verdict::Restore(Box::new(record.clone()));
+        return Verdict::Restore(Arc::clone(record));
     }
     Verdict::Rebuild(match (record, ours) {
         (None, _) => vec![Reason::NeverBuilt],

@@ -28,8 +28,10 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often a build is begun again because its files moved under it.
 const MOVES: u32 = 3;
 
+/// What a worker does.
+pub(crate) type Task<'a> = Box<dyn FnOnce() + Send + 'a>;
 /// Starts a worker.
-pub(crate) type Spawn<'f, 'a> = &'f dyn Fn(Box<dyn FnOnce() + Send + 'a>);
+pub(crate) type Spawn<'f, 'a> = &'f dyn Fn(Task<'a>);
 
 /// The state of a run.
 pub(crate) struct Dispatcher<'a, 'e> {
@@ -108,15 +110,21 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             result?;
         }
         let summary = self.summary(timer.elapsed());
-        self.run.ledger.append([ledger::Entry::RunFinished { finished: clock::now() }])?;
+        if !self.steps.is_empty() {
+            self.run.ledger.append([ledger::Entry::RunFinished { finished: clock::now() }])?;
+        }
         (self.emit)(What::RunFinished { summary: summary.clone() });
         Ok(summary)
     }
 
     fn announce(&mut self) -> Result<(), LedgerError> {
+        if !self.steps.is_empty() {
+            let run = self.run.options.run.clone();
+            let started = ledger::Entry::RunStarted { run, started: clock::now() };
+            self.run.ledger.append([started])?;
+        }
+        let predicted = self.predicted();
         let Options { run, engine_note, jobs, .. } = &self.run.options;
-        let started = ledger::Entry::RunStarted { run: run.clone(), started: clock::now() };
-        self.run.ledger.append([started])?;
         (self.emit)(What::RunStarted {
             version: event::VERSION,
             run: run.clone(),
@@ -124,7 +132,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             selected: self.run.plan.steps.len(),
             planned: self.steps.len(),
             jobs: *jobs,
-            predicted: self.predicted(),
+            predicted,
         });
         let graph = self.run.facts.graph;
         for step in &self.run.plan.steps {
@@ -287,12 +295,8 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
     fn started(&mut self, id: ImageId, reasons: Vec<Reason>) -> Log {
         self.begun.insert(id, (Timer::start(), 0));
         let log = self.log(id);
-        (self.emit)(What::Started {
-            image: self.name(id),
-            reasons,
-            log: log.shown.clone(),
-            predicted: self.durations.of(id),
-        });
+        let (image, predicted) = (self.name(id), self.durations.of(id));
+        (self.emit)(What::Started { image, reasons, log: log.shown.clone(), predicted });
         log
     }
 

@@ -15,6 +15,7 @@ mod work;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, mpsc};
+use std::thread::{self, Scope};
 
 use crate::context::Entry;
 use crate::engine::{CacheUse, Cancel, Engine};
@@ -23,7 +24,9 @@ use crate::gather::inputs::Disk;
 use crate::image::ImageId;
 use crate::ledger::{Ledger, LedgerError};
 use crate::plan::{Facts, Plan};
-use crate::run::dispatcher::Dispatcher;
+use crate::run::dispatcher::{Dispatcher, Task};
+
+pub use work::with_causes;
 
 /// How a run goes about its plan.
 #[derive(Clone, Debug)]
@@ -75,11 +78,15 @@ pub fn run(
 ) -> Result<Summary, LedgerError> {
     let layers = Mutex::new(run.ledger.history().layers.clone());
     let (sender, receiver) = mpsc::channel();
-    std::thread::scope(|scope| {
-        let spawn = |task: Box<dyn FnOnce() + Send + '_>| {
-            scope.spawn(task);
-        };
+    thread::scope(|scope| {
+        let spawn = spawner(scope);
         let shared = work::Shared { engine: run.engine, disk: run.disk, layers: &layers, cancel };
         Dispatcher::new(run, shared, sender, emit).run(&receiver, &spawn)
     })
+}
+
+fn spawner<'scope, 'env: 'scope>(scope: &'scope Scope<'scope, 'env>) -> impl Fn(Task<'env>) {
+    move |task| {
+        scope.spawn(task);
+    }
 }

@@ -365,7 +365,7 @@ fn first_error(problems: &[Diagnostic]) -> String {
 }
 
 /// An error and what caused it, on one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
