@@ -111,9 +111,16 @@ impl Wildcard {
         }
     }
 
-    /// Whether a class occurs: then a part of the pattern may match more than a part of the path.
-    pub fn crosses_slashes(&self) -> bool {
-        self.0.iter().any(|token| matches!(token, Token::Class { .. }))
+    /// Whether the pattern could match a path below a directory; a yes may be wrong, a no is not.
+    pub fn may_match_below(&self, directory: &[u8]) -> bool {
+        // A class may take a slash, so that parts of the pattern are no parts of a path.
+        if self.0.iter().any(|token| matches!(token, Token::Class { .. })) {
+            return true;
+        }
+        let parts: Vec<_> = self.0.split(|token| *token == Token::Byte(b'/')).collect();
+        let names: Vec<_> = directory.split(|byte| *byte == b'/').collect();
+        names.len() < parts.len()
+            && names.iter().zip(parts).all(|(name, part)| Self(part.to_vec()).matches(name))
     }
 }
 
@@ -262,6 +269,18 @@ mod tests {
     fn many_stars_do_not_take_for_ever() {
         let pattern = "a*".repeat(500) + "b";
         assert!(!Wildcard::new(pattern.as_bytes()).unwrap().matches("a".repeat(5000).as_bytes()));
+    }
+
+    #[test]
+    fn a_directory_is_looked_into_only_where_a_pattern_could_match_below() {
+        let looks = |pattern: &str, directory: &str| {
+            Wildcard::new(pattern.as_bytes()).unwrap().may_match_below(directory.as_bytes())
+        };
+        assert!(looks("*/b", "a"));
+        assert!(!looks("*.c", "a"));
+        assert!(!looks("a*/b", "b"));
+        assert!(!looks("*/b", "a/b"));
+        assert!(looks("a[^x]b", "a"));
     }
 
     #[test]

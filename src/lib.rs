@@ -29,4 +29,5 @@ pub mod event;
 
 // Effects.
 pub mod clock;
+pub mod gather;
 pub mod engine;

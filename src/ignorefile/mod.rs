@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use pattern::PatternError;
 pub use patterns::{Patterns, Rule, Trail, Verdict};
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Place, Span};
 
 /// Whose reading of lines is followed, and whose look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +56,14 @@ impl IgnoreFile {
         let mut patterns = Patterns::default();
         let mut diagnostics = Vec::new();
         for line in reader::lines(text, reader) {
-            let place = line.start..line.start + line.text.trim_ascii_end().len();
-            let place = Place { path: Arc::clone(&path), span: Some(place.into()) };
+            let span = Span::from(line.start..line.start + line.text.trim_ascii_end().len());
+            let place = Place { path: Arc::clone(&path), span: Some(span) };
             if reader == Reader::BuildKit && line.is_too_long() {
                 let problem = Diagnostic::error("IG302", "line longer than 64 KiB");
                 diagnostics.push(problem.at_place(place).help("split the line"));
                 continue;
             }
-            if let Err(error) = patterns.push(line.number, &line.pattern) {
+            if let Err(error) = patterns.push(line.number, span, &line.pattern) {
                 let written = String::from_utf8_lossy(line.text.trim_ascii());
                 let message = format!("pattern `{written}`: {error}");
                 let problem = Diagnostic::error("IG301", message).at_place(place);

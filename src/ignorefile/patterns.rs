@@ -5,6 +5,7 @@
 //! `MatchesOrParentMatches`, [`Patterns::step`] and [`Patterns::descend`] are
 //! `MatchesUsingParentResults`. A build sends what the walk says (fsutil `filter.go`).
 
+use crate::diagnostic::Span;
 use crate::ignorefile::pattern::{self, Pattern, PatternError};
 
 /// A list of patterns; the last that matches wins.
@@ -19,6 +20,8 @@ pub struct Patterns {
 pub struct Rule {
     /// The line, from 1.
     pub line: u32,
+    /// The bytes of the line in its file.
+    pub span: Span,
     /// The pattern as the matcher was given it, with its `!`; bytes that are no text are replaced.
     pub text: String,
     /// Whether it begins with `!`: it takes paths in again.
@@ -63,17 +66,17 @@ impl Patterns {
     ) -> Result<Self, PatternError> {
         let mut list = Self::default();
         for (line, pattern) in (1..).zip(patterns) {
-            list.push(line, pattern.as_ref())?;
+            list.push(line, Span::default(), pattern.as_ref())?;
         }
         Ok(list)
     }
 
     /// Adds a pattern; a blank one is none.
-    pub fn push(&mut self, line: u32, text: &[u8]) -> Result<(), PatternError> {
+    pub fn push(&mut self, line: u32, span: Span, text: &[u8]) -> Result<(), PatternError> {
         let Some((negated, pattern)) = pattern::read(text)? else { return Ok(()) };
         let text = String::from_utf8_lossy(text).trim().to_owned();
         self.has_negations |= negated;
-        self.rules.push(Rule { line, text, negated, pattern });
+        self.rules.push(Rule { line, span, text, negated, pattern });
         Ok(())
     }
 

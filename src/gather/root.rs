@@ -1,0 +1,239 @@
+//! A directory that nothing is read outside of: every path is relative to it, and no link is
+//! followed by the kernel.
+//!
+//! Whoever wants to follow a link reads its text and asks again, so that `../../etc/passwd` ends at
+//! the root (moby/buildkit `cache/contenthash/path.go`, `rootPath`). No descriptor but the root's
+//! is held longer than one directory is listed, so that depth costs none.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
+
+use crate::gather::stat::{Identity, Time};
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Root(OwnedFd);
+
+/// What the file system says of a path, itself and not what it may point at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits with setuid, setgid and sticky (`0o7777`); `0o777` for every link, whatever
+    /// the system says (moby/buildkit `filehash.go`).
+    pub mode: u32,
+    /// What changes when it does.
+    pub identity: Identity,
+}
+
+/// What a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A pipe or a socket.
+    Channel,
+    /// A device.
+    Device,
+}
+
+/// An open directory with what is in it.
+pub struct Folder {
+    directory: Dir,
+    /// Names and what they are, sorted by name. What vanished while it was listed is left out.
+    pub children: Vec<(Box<[u8]>, Status)>,
+}
+
+impl Root {
+    /// Opens a directory; here, and only here, links are followed.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
+    }
+
+    /// What a path is; its directories must not be links.
+    pub fn status(&self, path: &[u8]) -> io::Result<Status> {
+        let stat = rustix::fs::statat(&self.0, or_dot(path), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Status::new(&stat))
+    }
+
+    /// Lists a directory. The empty path is the root.
+    pub fn list(&self, path: &[u8]) -> io::Result<Folder> {
+        let opened = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut directory = Dir::new(opened)?;
+        let mut children: Vec<(Box<[u8]>, Status)> = Vec::new();
+        while let Some(entry) = directory.read() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            match rustix::fs::statat(directory.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => children.push((name.to_bytes().into(), Status::new(&stat))),
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        children.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        Ok(Folder { directory, children })
+    }
+
+    /// Opens a regular file for reading; anything else that took its place is not waited for.
+    pub fn open_file(&self, path: &[u8]) -> io::Result<File> {
+        Ok(self.open_beneath(path, OFlags::RDONLY | OFlags::NONBLOCK)?.into())
+    }
+
+    fn open_beneath(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match open_at_once(&self.0, or_dot(path), flags) {
+            Some(opened) => Ok(opened?),
+            None => open_step_by_step(&self.0, path, flags),
+        }
+    }
+}
+
+impl Folder {
+    /// The directory itself, opened.
+    pub fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.directory.fd()?)
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The text of a link below an open directory.
+pub fn link(directory: impl AsFd, path: &[u8]) -> io::Result<Vec<u8>> {
+    Ok(rustix::fs::readlinkat(directory, path, Vec::new())?.into_bytes())
+}
+
+impl Status {
+    /// Reads what `stat` fills in.
+    pub fn new(stat: &Stat) -> Self {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink,
+            FileType::CharacterDevice | FileType::BlockDevice => Kind::Device,
+            _ => Kind::Channel,
+        };
+        let permissions = Mode::from_raw_mode(stat.st_mode).bits();
+        let mode =
+            if kind == Kind::Symlink { 0o777 } else { 0o7777 & number::<_, u32>(permissions) };
+        let identity = Identity {
+            size: number(stat.st_size),
+            modified: Time { seconds: seconds(stat.st_mtime), nanos: number(stat.st_mtime_nsec) },
+            changed: Time { seconds: seconds(stat.st_ctime), nanos: number(stat.st_ctime_nsec) },
+            inode: number(stat.st_ino),
+            mode: number(stat.st_mode),
+        };
+        Self { kind, mode, identity }
+    }
+}
+
+/// The types of `stat` differ between systems; what does not fit is as good as any other value
+/// that never changes.
+fn number<From: TryInto<To>, To: Default>(value: From) -> To {
+    value.try_into().unwrap_or_default()
+}
+
+fn seconds<From: TryInto<i64>>(value: From) -> i64 {
+    number(value)
+}
+
+fn or_dot(path: &[u8]) -> &OsStr {
+    OsStr::from_bytes(if path.is_empty() { b"." } else { path })
+}
+
+/// Opens a path in one call in which the kernel follows no link; `None` where it cannot.
+#[cfg(target_os = "linux")]
+fn open_at_once(
+    root: &OwnedFd,
+    path: &OsStr,
+    flags: OFlags,
+) -> Option<rustix::io::Result<OwnedFd>> {
+    use rustix::fs::ResolveFlags;
+    use rustix::io::Errno;
+
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+        // Before Linux 5.6, or forbidden by a sandbox, or longer than a path may be.
+        Err(Errno::NOSYS | Errno::PERM | Errno::NAMETOOLONG) => None,
+        opened => Some(opened),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_at_once(_: &OwnedFd, _: &OsStr, _: OFlags) -> Option<rustix::io::Result<OwnedFd>> {
+    None
+}
+
+/// Opens a path one name at a time.
+fn open_step_by_step(root: &OwnedFd, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+    let step = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut above: Option<OwnedFd> = None;
+    let mut rest = path;
+    while let Some(slash) = rest.iter().position(|byte| *byte == b'/') {
+        let from = above.as_ref().unwrap_or(root);
+        above =
+            Some(rustix::fs::openat(from, OsStr::from_bytes(&rest[..slash]), step, Mode::empty())?);
+        rest = &rest[slash + 1..];
+    }
+    let from = above.as_ref().unwrap_or(root);
+    Ok(rustix::fs::openat(from, or_dot(rest), flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn neither_way_of_opening_follows_a_link() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path();
+        fs::create_dir_all(path.join("root/real")).unwrap();
+        fs::write(path.join("secret"), "s").unwrap();
+        fs::write(path.join("root/real/file"), "f").unwrap();
+        symlink("..", path.join("root/up")).unwrap();
+        symlink("real/file", path.join("root/link")).unwrap();
+        let root = Root::open(&path.join("root")).unwrap();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
+        for (name, opens) in [("real/file", true), ("up/secret", false), ("link", false)] {
+            assert_eq!(root.open_file(name.as_bytes()).is_ok(), opens, "{name}");
+            let stepped = open_step_by_step(&root.0, name.as_bytes(), flags);
+            assert_eq!(stepped.is_ok(), opens, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_directory_deeper_than_a_path_is_long_can_be_listed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let name = "d".repeat(250);
+        let mut above =
+            rustix::fs::open(temporary.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        for _ in 0..20 {
+            rustix::fs::mkdirat(&above, name.as_str(), Mode::RWXU).unwrap();
+            let flags = OFlags::DIRECTORY;
+            above = rustix::fs::openat(&above, name.as_str(), flags, Mode::empty()).unwrap();
+        }
+        let deepest = vec![name.as_str(); 20].join("/");
+        let root = Root::open(temporary.path()).unwrap();
+        assert!(root.list(deepest.as_bytes()).unwrap().children.is_empty());
+    }
+}
