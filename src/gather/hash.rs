@@ -165,6 +165,7 @@ pub enum ReadError {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "fixtures are files")]
 mod tests {
     use std::fs;
     use std::io::Write;
@@ -176,7 +177,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let root = Root::open(temporary.path()).unwrap();
         for size in [0, 1, 1000, BUFFER - 1, BUFFER, BUFFER + 1, 2 * BUFFER] {
-            let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+            let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
             fs::write(temporary.path().join("file"), &bytes).unwrap();
             assert_eq!(file(&root, b"file").unwrap().digest, Digest::of_content(&bytes), "{size}");
         }

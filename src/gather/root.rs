@@ -14,8 +14,6 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 
-use crate::gather::stat::{Identity, Time};
-
 /// An open directory.
 #[derive(Debug)]
 pub struct Root(OwnedFd);
@@ -30,6 +28,30 @@ pub struct Status {
     pub mode: u32,
     /// What changes when it does.
     pub identity: Identity,
+}
+
+/// A time of a file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// Seconds since the Unix epoch.
+    pub seconds: i64,
+    /// Nanoseconds on top.
+    pub nanos: u32,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its size in bytes.
+    pub size: u64,
+    /// When its content was changed, as far as it tells: anybody can set it.
+    pub modified: Time,
+    /// When its content or anything else was changed: nobody can set it.
+    pub changed: Time,
+    /// Its inode. The device is left out: it differs from mount to mount.
+    pub inode: u64,
+    /// Its type and permission bits.
+    pub mode: u32,
 }
 
 /// What a path is.
@@ -197,6 +219,7 @@ fn open_step_by_step(root: &OwnedFd, path: &[u8], flags: OFlags) -> io::Result<O
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "fixtures are files")]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
