@@ -83,9 +83,7 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 /// (moby/buildkit `tarsum.go`); `com.apple.*` is never sent (fsutil `stat_unix.go`).
 pub fn xattrs(file: impl AsFd) -> io::Result<Option<Digest>> {
     let file = file.as_fd();
-    let read = |name: &[u8]| {
-        grown(|buffer| rustix::fs::fgetxattr(file, name, buffer))
-    };
+    let read = |name: &[u8]| grown(|buffer| rustix::fs::fgetxattr(file, name, buffer));
     digest_of(&grown(|buffer| rustix::fs::flistxattr(file, buffer))?, read)
 }
 
@@ -98,9 +96,7 @@ pub fn link_xattrs(directory: impl AsFd, name: &[u8]) -> io::Result<Option<Diges
     let directory = directory.as_fd().as_raw_fd();
     let path = [format!("/proc/self/fd/{directory}/").as_bytes(), name].concat();
     let path = path.as_slice();
-    let read = |name: &[u8]| {
-        grown(|buffer| rustix::fs::lgetxattr(path, name, buffer))
-    };
+    let read = |name: &[u8]| grown(|buffer| rustix::fs::lgetxattr(path, name, buffer));
     match grown(|buffer| rustix::fs::llistxattr(path, buffer)) {
         Ok(names) => digest_of(&names, read),
         // Without /proc there is no way; on links only the superuser could have set any.
@@ -119,7 +115,8 @@ fn digest_of(
     names: &[u8],
     read: impl Fn(&[u8]) -> io::Result<Vec<u8>>,
 ) -> io::Result<Option<Digest>> {
-    let mut names: Vec<&[u8]> = names.split(|byte| *byte == 0).filter(|name| counts(name)).collect();
+    let mut names: Vec<&[u8]> =
+        names.split(|byte| *byte == 0).filter(|name| counts(name)).collect();
     if names.is_empty() {
         return Ok(None);
     }
@@ -168,6 +165,7 @@ pub enum ReadError {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "fixtures are files")]
 mod tests {
     use std::fs;
     use std::io::Write;
@@ -179,7 +177,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let root = Root::open(temporary.path()).unwrap();
         for size in [0, 1, 1000, BUFFER - 1, BUFFER, BUFFER + 1, 2 * BUFFER] {
-            let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+            let bytes: Vec<u8> = (0..=250).cycle().take(size).collect();
             fs::write(temporary.path().join("file"), &bytes).unwrap();
             assert_eq!(file(&root, b"file").unwrap().digest, Digest::of_content(&bytes), "{size}");
         }

@@ -8,13 +8,11 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
-
-use crate::gather::stat::{Identity, Time};
 
 /// An open directory.
 #[derive(Debug)]
@@ -30,6 +28,30 @@ pub struct Status {
     pub mode: u32,
     /// What changes when it does.
     pub identity: Identity,
+}
+
+/// A time of a file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// Seconds since the Unix epoch.
+    pub seconds: i64,
+    /// Nanoseconds on top.
+    pub nanos: u32,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its size in bytes.
+    pub size: u64,
+    /// When its content was changed, as far as it tells: anybody can set it.
+    pub modified: Time,
+    /// When its content or anything else was changed: nobody can set it.
+    pub changed: Time,
+    /// Its inode. The device is left out: it differs from mount to mount.
+    pub inode: u64,
+    /// Its type and permission bits.
+    pub mode: u32,
 }
 
 /// What a path is.
@@ -65,11 +87,6 @@ impl Root {
     pub fn status(&self, path: &[u8]) -> io::Result<Status> {
         let stat = rustix::fs::statat(&self.0, or_dot(path), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(Status::new(&stat))
-    }
-
-    /// The text of a link.
-    pub fn link(&self, path: &[u8]) -> io::Result<Vec<u8>> {
-        Ok(rustix::fs::readlinkat(&self.0, path, Vec::new())?.into_bytes())
     }
 
     /// Lists a directory. The empty path is the root.
@@ -108,15 +125,21 @@ impl Root {
 }
 
 impl Folder {
-    /// The text of a link in it.
-    pub fn link(&self, name: &[u8]) -> io::Result<Vec<u8>> {
-        Ok(rustix::fs::readlinkat(self.directory.fd()?, name, Vec::new())?.into_bytes())
-    }
-
     /// The directory itself, opened.
-    pub fn descriptor(&self) -> io::Result<impl AsFd + '_> {
+    pub fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
         Ok(self.directory.fd()?)
     }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The text of a link below an open directory.
+pub fn link(directory: impl AsFd, path: &[u8]) -> io::Result<Vec<u8>> {
+    Ok(rustix::fs::readlinkat(directory, path, Vec::new())?.into_bytes())
 }
 
 impl Status {
@@ -130,7 +153,8 @@ impl Status {
             _ => Kind::Channel,
         };
         let permissions = Mode::from_raw_mode(stat.st_mode).bits();
-        let mode = if kind == Kind::Symlink { 0o777 } else { 0o7777 & number::<_, u32>(permissions) };
+        let mode =
+            if kind == Kind::Symlink { 0o777 } else { 0o7777 & number::<_, u32>(permissions) };
         let identity = Identity {
             size: number(stat.st_size),
             modified: Time { seconds: seconds(stat.st_mtime), nanos: number(stat.st_mtime_nsec) },
@@ -158,7 +182,11 @@ fn or_dot(path: &[u8]) -> &OsStr {
 
 /// Opens a path in one call in which the kernel follows no link; `None` where it cannot.
 #[cfg(target_os = "linux")]
-fn open_at_once(root: &OwnedFd, path: &OsStr, flags: OFlags) -> Option<rustix::io::Result<OwnedFd>> {
+fn open_at_once(
+    root: &OwnedFd,
+    path: &OsStr,
+    flags: OFlags,
+) -> Option<rustix::io::Result<OwnedFd>> {
     use rustix::fs::ResolveFlags;
     use rustix::io::Errno;
 
@@ -182,7 +210,8 @@ fn open_step_by_step(root: &OwnedFd, path: &[u8], flags: OFlags) -> io::Result<O
     let mut rest = path;
     while let Some(slash) = rest.iter().position(|byte| *byte == b'/') {
         let from = above.as_ref().unwrap_or(root);
-        above = Some(rustix::fs::openat(from, OsStr::from_bytes(&rest[..slash]), step, Mode::empty())?);
+        above =
+            Some(rustix::fs::openat(from, OsStr::from_bytes(&rest[..slash]), step, Mode::empty())?);
         rest = &rest[slash + 1..];
     }
     let from = above.as_ref().unwrap_or(root);
@@ -190,6 +219,7 @@ fn open_step_by_step(root: &OwnedFd, path: &[u8], flags: OFlags) -> io::Result<O
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "fixtures are files")]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
@@ -218,7 +248,8 @@ mod tests {
     fn a_directory_deeper_than_a_path_is_long_can_be_listed() {
         let temporary = tempfile::tempdir().unwrap();
         let name = "d".repeat(250);
-        let mut above = rustix::fs::open(temporary.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let mut above =
+            rustix::fs::open(temporary.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
         for _ in 0..20 {
             rustix::fs::mkdirat(&above, name.as_str(), Mode::RWXU).unwrap();
             let flags = OFlags::DIRECTORY;

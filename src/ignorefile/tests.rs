@@ -1,5 +1,7 @@
 //! What a line of an ignore file does to a path, rule by rule.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn read(text: &str) -> IgnoreFile {
@@ -173,4 +175,52 @@ fn each_engine_looks_in_its_own_places() {
             Candidate::ContextRoot(".dockerignore"),
         ]
     );
+}
+
+proptest! {
+    /// What is not looked into would not have been taken in again (fsutil filter.go relies on the
+    /// same of its own, coarser rule).
+    #[test]
+    fn pruning_changes_no_verdict(
+        patterns in prop::collection::vec("!?(\\*\\*/)?[ab*?]{1,2}(/[ab*?]{1,2}|/\\*\\*|/\\[\\^a\\])?", 1..6),
+        path in "[ab]{1,2}(/[ab]{1,2}){1,3}",
+    ) {
+        let patterns = Patterns::new(&patterns).unwrap();
+        let mut trail = patterns.root();
+        let mut is_pruned = false;
+        for (end, _) in path.match_indices('/') {
+            let directory = &path.as_bytes()[..end];
+            let (verdict, below) = patterns.descend(directory, &trail);
+            is_pruned |= verdict.is_matched() && !patterns.may_reinclude_inside(directory);
+            trail = below;
+        }
+        prop_assert!(!is_pruned || patterns.step(path.as_bytes(), &trail).is_matched());
+    }
+
+    /// The same for patterns that say what is wanted: nothing below was wanted.
+    #[test]
+    fn what_is_not_looked_into_holds_no_match(
+        pattern in "(\\*\\*/)?[ab*?]{1,2}(/[ab*?]{1,2}|/\\*\\*|/\\[\\^a\\]){0,2}",
+        directory in "[ab]{1,2}(/[ab]{1,2}){0,2}",
+        name in "[ab]{1,2}(/[ab]{1,2}){0,1}",
+    ) {
+        let patterns = Patterns::new([&pattern]).unwrap();
+        let path = format!("{directory}/{name}");
+        let is_matched = patterns.verdict(path.as_bytes()).is_matched();
+        let is_above = patterns.verdict(directory.as_bytes()).is_matched();
+        prop_assert!(!is_matched || is_above || patterns.may_match_inside(directory.as_bytes()));
+        let wildcard = crate::gopath::Wildcard::new(pattern.as_bytes()).unwrap();
+        let (path, directory) = (path.as_bytes(), directory.as_bytes());
+        prop_assert!(!wildcard.matches(path) || wildcard.may_match_below(directory));
+    }
+
+    /// No pattern and no path makes the matcher fail or differ from itself.
+    #[test]
+    fn any_pattern_is_refused_or_answers(pattern in "\\PC{0,12}", path in "\\PC{0,12}") {
+        if let Ok(patterns) = Patterns::new([&pattern]) {
+            let path = path.trim_matches('/').as_bytes();
+            let verdict = patterns.step(path, &patterns.root()).is_matched();
+            prop_assert!(!verdict || patterns.verdict(path).is_matched());
+        }
+    }
 }

@@ -17,21 +17,23 @@
 //! Nothing outside the context directory is read, and nothing but files is opened. All problems are
 //! found, not only the first.
 
+mod follow;
 mod ignored;
 mod problem;
 mod select;
 mod tree;
-
-pub use ignored::{Ignored, ignored};
+mod walk;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+pub use ignored::{Ignored, ignored};
 use rayon::prelude::*;
 
 use crate::context::{Entry, EntryKind};
 use crate::diagnostic::Diagnostic;
+use crate::digest::Digest;
 use crate::dockerfile::ContextRead;
 use crate::gather::context::problem::Problems;
 use crate::gather::context::select::Selection;
@@ -85,7 +87,7 @@ pub fn entries(context: &Context<'_>, reads: &[ContextRead]) -> Result<Listing, 
         selection.add(read);
     }
     let found = selection.finish();
-    let entries = identify(context, &root, found, &mut problems);
+    let entries = identify(context, &root, &found, &mut problems);
     problems.settle(entries)
 }
 
@@ -93,7 +95,7 @@ pub fn entries(context: &Context<'_>, reads: &[ContextRead]) -> Result<Listing, 
 fn identify(
     context: &Context<'_>,
     root: &Root,
-    found: Vec<Found>,
+    found: &[Found],
     problems: &mut Problems<'_>,
 ) -> Vec<Entry> {
     let mut entries = Vec::with_capacity(found.len());
@@ -146,7 +148,7 @@ fn file_entry(found: &Found, known: &Known) -> Entry {
     entry(found, kind, known.xattrs)
 }
 
-fn entry(found: &Found, kind: EntryKind, xattrs: Option<crate::digest::Digest>) -> Entry {
+fn entry(found: &Found, kind: EntryKind, xattrs: Option<Digest>) -> Entry {
     Entry { path: path_of(&found.path), kind, mode: found.status.mode, xattrs }
 }
 

@@ -6,7 +6,7 @@ use crate::context::Entry;
 use crate::diagnostic::{Diagnostic, Place, nearest};
 use crate::dockerfile::ContextRead;
 use crate::dockerfile::reads::ContextKind;
-use crate::gather::context::{Context, Listing, below};
+use crate::gather::context::{Context, Listing, below, join};
 use crate::gather::root::Kind;
 use crate::ignorefile::Rule;
 
@@ -137,7 +137,7 @@ pub(super) fn near(directory: &[u8], missing: &[u8], names: &[&[u8]]) -> Option<
     let missing = std::str::from_utf8(missing).ok()?;
     let names = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
     let name = nearest(missing, names)?;
-    Some(shown(&crate::gather::context::join(directory, name.as_bytes())))
+    Some(shown(&join(directory, name.as_bytes())))
 }
 
 fn instruction(read: &ContextRead) -> &'static str {

@@ -4,7 +4,8 @@ use crate::dockerfile::ContextRead;
 use crate::dockerfile::reads::ContextKind;
 use crate::gather::context::join;
 use crate::gather::context::problem::{Missing, Problems};
-use crate::gather::context::tree::{Detail, Found, Tree, Wanted};
+use crate::gather::context::tree::{Detail, Found, Tree};
+use crate::gather::context::walk::Wanted;
 use crate::gather::root::Kind;
 use crate::gopath::{self, Wildcard};
 use crate::ignorefile::{Patterns, Verdict};
@@ -141,7 +142,8 @@ impl<'a, 'p, 'c> Selection<'a, 'p, 'c> {
             let cleaned = gopath::clean(&[b"/", required.as_bytes()].concat());
             let path = &cleaned[1..];
             // `source` may lead elsewhere: then what was taken lies there.
-            let below = path.strip_prefix(source).map(|rest| rest.strip_prefix(b"/").unwrap_or(rest));
+            let below =
+                path.strip_prefix(source).map(|rest| rest.strip_prefix(b"/").unwrap_or(rest));
             let end = self.tree.follow(source, self.problems).map(|end| end.path);
             let (Some(below), Ok(end)) = (below, end) else { continue };
             let wanted = join(&end, below);

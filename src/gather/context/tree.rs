@@ -1,24 +1,23 @@
 //! A context as the build sees it: the directory without what the ignore file leaves out.
 //!
-//! Walks it and follows links in it, by hand and within the root; knows nothing of instructions.
+//! Knows nothing of instructions; `follow` and `walk` go on where this ends.
+
+use std::io;
+use std::os::fd::AsFd;
 
 use crate::digest::Digest;
-use crate::gather::context::problem::{Missing, Problems};
-use crate::gather::context::{Context, below, join, problem, split};
+use crate::gather::context::problem::Problems;
+use crate::gather::context::{Context, join, split};
 use crate::gather::hash;
-use crate::gather::root::{Folder, Kind, Root, Status};
-use crate::gather::stat::Known;
+use crate::gather::root::{self, Folder, Kind, Root, Status};
 use crate::gopath::Wildcard;
-use crate::ignorefile::{Patterns, Trail, Verdict};
-
-/// How many links are followed for one source (moby/buildkit `path.go`, `maxSymlinkLimit`).
-const MOST_LINKS: usize = 255;
+use crate::ignorefile::{Trail, Verdict};
 
 /// A context directory and what is seen of it.
 #[derive(Clone, Copy)]
 pub(super) struct Tree<'a> {
-    root: &'a Root,
-    context: &'a Context<'a>,
+    pub(super) root: &'a Root,
+    pub(super) context: &'a Context<'a>,
 }
 
 /// Something that is read.
@@ -38,46 +37,6 @@ pub(super) enum Detail {
     Symlink { text: Vec<u8>, xattrs: Option<Digest> },
 }
 
-/// The end of a source, and the links on the way.
-pub(super) struct Followed {
-    pub(super) path: Vec<u8>,
-    /// What is there; `None` for the root.
-    pub(super) status: Option<Status>,
-    pub(super) links: Vec<Found>,
-}
-
-/// What of a directory is wanted.
-pub(super) struct Wanted {
-    /// Patterns below the directory; none means everything.
-    pub(super) include: Patterns,
-    /// Patterns below the directory of what is not wanted.
-    pub(super) exclude: Patterns,
-}
-
-/// What a walk found of a directory.
-pub(super) struct Walked {
-    pub(super) found: Vec<Found>,
-    /// Whether the directory itself is seen: it is not left out, or something in it is not.
-    pub(super) is_seen: bool,
-}
-
-/// A path of a walk that is not judged yet: what is below it has a say.
-struct Node {
-    found: Found,
-    above: Option<usize>,
-    is_seen: bool,
-    is_wanted: bool,
-    is_taken: bool,
-}
-
-/// A directory to be listed, with what was said of it and those above.
-struct Visit {
-    node: usize,
-    ignore: Trail,
-    include: Trail,
-    exclude: Trail,
-}
-
 impl<'a> Tree<'a> {
     pub(super) fn new(root: &'a Root, context: &'a Context<'a>) -> Self {
         Self { root, context }
@@ -87,100 +46,23 @@ impl<'a> Tree<'a> {
     /// are.
     pub(super) fn verdict(&self, path: &[u8]) -> Verdict<'a> {
         let patterns = &self.context.ignore.patterns;
-        if path.is_empty() { Verdict::Unmatched } else { patterns.step(path, &self.trail(split(path).0)) }
+        if path.is_empty() {
+            Verdict::Unmatched
+        } else {
+            patterns.step(path, &self.trail(split(path).0))
+        }
     }
 
-    fn trail(&self, directory: &[u8]) -> Trail {
+    /// What the ignore file says of a directory and those above it.
+    pub(super) fn trail(&self, directory: &[u8]) -> Trail {
         let patterns = &self.context.ignore.patterns;
         let mut trail = patterns.root();
-        let ends = directory.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let ends =
+            directory.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for end in ends.chain((!directory.is_empty()).then_some(directory.len())) {
             trail = patterns.descend(&directory[..end], &trail).1;
         }
         trail
-    }
-
-    /// Follows every link of a path, as if the root were `/` (moby/buildkit `path.go`, `rootPath`).
-    pub(super) fn follow(
-        &self,
-        source: &[u8],
-        problems: &mut Problems<'_>,
-    ) -> Result<Followed, Missing<'a>> {
-        let mut links: Vec<Found> = Vec::new();
-        let mut path = Vec::new();
-        let mut status = None;
-        let mut rest: Vec<Vec<u8>> = source.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec).collect();
-        while let Some(part) = rest.pop() {
-            match part.as_slice() {
-                b"" | b"." => continue,
-                b".." => path.truncate(split(&path).0.len()),
-                name => path = join(&path, name),
-            }
-            status = self.status(&path, problems)?;
-            let Some(found) = status.filter(|status| status.kind == Kind::Symlink) else { continue };
-            if let Verdict::Matched(rule) = self.verdict(&path) {
-                return Err(Missing::LeftOut(rule));
-            }
-            if links.len() == MOST_LINKS {
-                return Err(Missing::Endless);
-            }
-            let link = self.link(&path, found, problems)?;
-            if let Detail::Symlink { text, .. } = &link.detail {
-                rest.extend(text.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec));
-                let stays = if text.starts_with(b"/") { 0 } else { split(&path).0.len() };
-                path.truncate(stays);
-            }
-            links.push(link);
-        }
-        if status.is_none() && !path.is_empty() {
-            return Err(self.absent(&path, links.pop()));
-        }
-        Ok(Followed { status: status.filter(|_| !path.is_empty()), path, links })
-    }
-
-    /// What a path is; what is not there is no error, since `..` may still lead back.
-    fn status(&self, path: &[u8], problems: &mut Problems<'_>) -> Result<Option<Status>, Missing<'a>> {
-        match self.root.status(path) {
-            Ok(status) => Ok(Some(status)),
-            Err(error) if is_absence(&error) => Ok(None),
-            Err(error) => {
-                problems.unreadable(path, &error);
-                Err(Missing::Unreadable)
-            }
-        }
-    }
-
-    fn link(
-        &self,
-        path: &[u8],
-        status: Status,
-        problems: &mut Problems<'_>,
-    ) -> Result<Found, Missing<'a>> {
-        let (directory, name) = split(path);
-        let read = self.root.list(directory).and_then(|folder| link_in(&folder, name));
-        match read {
-            Ok(detail) => Ok(Found { path: path.to_vec(), status, detail }),
-            Err(error) => {
-                problems.unreadable(path, &error);
-                Err(Missing::Unreadable)
-            }
-        }
-    }
-
-    fn absent(&self, path: &[u8], last_link: Option<Found>) -> Missing<'a> {
-        if let Some(Found { path: link, detail: Detail::Symlink { text, .. }, .. }) = last_link {
-            return Missing::Dangling { link, text };
-        }
-        // The first name that is not there, and its neighbours.
-        let (mut directory, mut name) = split(path);
-        while !directory.is_empty() && self.root.status(directory).is_err() {
-            (directory, name) = split(directory);
-        }
-        let Ok(folder) = self.root.list(directory) else { return Missing::Absent { near: None } };
-        let names = folder.children.iter().map(|(name, _)| &**name);
-        let is_seen = |name: &&[u8]| !self.verdict(&join(directory, name)).is_matched();
-        let names: Vec<&[u8]> = names.filter(is_seen).collect();
-        Missing::Absent { near: problem::near(directory, name, &names) }
     }
 
     /// What a wildcard matches below a directory, in order; a directory that matches is not looked
@@ -198,7 +80,7 @@ impl<'a> Tree<'a> {
             let Some(folder) = self.list(&path, problems) else { continue };
             for (name, status) in &folder.children {
                 let path = join(&path, name);
-                let relative = path.strip_prefix(base).map_or(&path[..], |rest| rest.strip_prefix(b"/").unwrap_or(rest));
+                let relative = path[base.len()..].strip_prefix(b"/").unwrap_or(&path[base.len()..]);
                 let is_directory = status.kind == Kind::Directory;
                 let (verdict, trail) = ignore.descend(&path, &above);
                 if verdict.is_matched() && !(is_directory && ignore.may_reinclude_inside(&path)) {
@@ -215,92 +97,13 @@ impl<'a> Tree<'a> {
         matches
     }
 
-    /// Everything of a directory that is seen and wanted (fsutil `filter.go`, moby/buildkit
-    /// `checksum.go` `includedPaths`).
-    pub(super) fn walk(
-        &self,
-        top: &[u8],
-        status: Option<Status>,
-        wanted: &Wanted,
-        problems: &mut Problems<'_>,
-    ) -> Walked {
-        let status = status.or_else(|| self.root.status(b"").ok());
-        let Some(status) = status else { return Walked { found: Vec::new(), is_seen: false } };
-        let found = Found { path: top.to_vec(), status, detail: Detail::Directory { xattrs: None } };
-        let is_seen = !self.verdict(top).is_matched();
-        let mut nodes = vec![Node { found, above: None, is_seen, is_wanted: true, is_taken: false }];
-        let mut visits = vec![Visit {
-            node: 0,
-            ignore: self.trail(top),
-            include: wanted.include.root(),
-            exclude: wanted.exclude.root(),
-        }];
-        while let Some(visit) = visits.pop() {
-            self.visit(&visit, wanted, (&mut nodes, &mut visits), problems);
-        }
-        judge(nodes)
-    }
-
-    fn visit(
-        &self,
-        visit: &Visit,
-        wanted: &Wanted,
-        (nodes, visits): (&mut Vec<Node>, &mut Vec<Visit>),
-        problems: &mut Problems<'_>,
-    ) {
-        let directory = nodes[visit.node].found.path.clone();
-        let top = nodes[0].found.path.len();
-        let Some(folder) = self.list(&directory, problems) else { return };
-        let xattrs = self.directory_xattrs(&directory, nodes[visit.node].found.status, &folder, problems);
-        nodes[visit.node].found.detail = Detail::Directory { xattrs };
-        for (name, status) in &folder.children {
-            let path = join(&directory, name);
-            let relative = path[top..].strip_prefix(b"/").unwrap_or(&path[top..]);
-            let is_directory = status.kind == Kind::Directory;
-            let (seen, ignore) = self.context.ignore.patterns.descend(&path, &visit.ignore);
-            let (included, include) = wanted.include.descend(relative, &visit.include);
-            let (excluded, exclude) = wanted.exclude.descend(relative, &visit.exclude);
-            let is_seen = !seen.is_matched();
-            let is_included = wanted.include.is_empty() || included.is_matched();
-            let is_wanted = is_included && !excluded.is_matched();
-            if !is_directory && !(is_seen && is_wanted) {
-                continue;
-            }
-            let goes_on = is_directory
-                && (is_seen || self.context.ignore.patterns.may_reinclude_inside(&path))
-                && (is_included || wanted.include.may_match_inside(relative))
-                && (!excluded.is_matched() || wanted.exclude.may_reinclude_inside(relative));
-            let detail = match status.kind {
-                Kind::Directory => Detail::Directory { xattrs: None },
-                Kind::File => Detail::File,
-                Kind::Symlink => match link_in(&folder, name) {
-                    Ok(detail) => detail,
-                    Err(error) => {
-                        problems.unreadable(&path, &error);
-                        continue;
-                    }
-                },
-                Kind::Channel | Kind::Device => {
-                    problems.skipped(&path, status.kind);
-                    continue;
-                }
-            };
-            if goes_on {
-                visits.push(Visit { node: nodes.len(), ignore, include, exclude });
-            }
-            let found = Found { path, status: *status, detail };
-            let above = Some(visit.node);
-            nodes.push(Node { found, above, is_seen, is_wanted, is_taken: false });
-        }
-    }
-
     /// Lists a directory. One that is left out, and only looked into for what is taken in again,
     /// may be closed to us (fsutil `filter.go`).
     pub(super) fn list(&self, path: &[u8], problems: &mut Problems<'_>) -> Option<Folder> {
         match self.root.list(path) {
             Ok(folder) => Some(folder),
             Err(error) => {
-                let is_closed = error.kind() == std::io::ErrorKind::PermissionDenied;
+                let is_closed = error.kind() == io::ErrorKind::PermissionDenied;
                 if !(is_closed && self.verdict(path).is_matched()) {
                     problems.unreadable(path, &error);
                 }
@@ -308,60 +111,9 @@ impl<'a> Tree<'a> {
             }
         }
     }
-
-    fn directory_xattrs(
-        &self,
-        path: &[u8],
-        status: Status,
-        folder: &Folder,
-        problems: &mut Problems<'_>,
-    ) -> Option<Digest> {
-        if path.is_empty() {
-            return None;
-        }
-        let (above, name) = split(path);
-        let key = below(self.context.path, above);
-        let directory = self.context.cache.directory(&key);
-        if let Some(known) = directory.look_up(name, &status.identity) {
-            return known.xattrs;
-        }
-        match folder.descriptor().and_then(hash::xattrs) {
-            Ok(xattrs) => {
-                let known = Known { content: Digest::of_content(b""), xattrs };
-                directory.remember(name, status.identity, known);
-                xattrs
-            }
-            Err(error) => {
-                problems.unreadable(path, &error);
-                None
-            }
-        }
-    }
 }
 
-/// Takes what is seen and wanted, and the directories above it up to the top.
-fn judge(mut nodes: Vec<Node>) -> Walked {
-    // What is below comes behind what is above, so one pass backwards sees every child first.
-    for at in (0..nodes.len()).rev() {
-        let node = &mut nodes[at];
-        node.is_taken |= node.is_seen && node.is_wanted;
-        let (is_seen, is_taken) = (node.is_seen, node.is_taken);
-        if let Some(above) = node.above {
-            nodes[above].is_seen |= is_seen;
-            nodes[above].is_taken |= is_taken;
-        }
-    }
-    let is_seen = nodes[0].is_seen;
-    let is_listed = |node: &Node| node.is_taken && !node.found.path.is_empty();
-    let found = nodes.into_iter().filter(is_listed).map(|node| node.found).collect();
-    Walked { found, is_seen }
-}
-
-fn link_in(folder: &Folder, name: &[u8]) -> std::io::Result<Detail> {
-    let text = folder.link(name)?;
-    Ok(Detail::Symlink { text, xattrs: hash::link_xattrs(folder.descriptor()?, name)? })
-}
-
-fn is_absence(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+/// Reads a link below an open directory.
+pub(super) fn link(above: impl AsFd, path: &[u8]) -> io::Result<Detail> {
+    Ok(Detail::Symlink { text: root::link(&above, path)?, xattrs: hash::link_xattrs(above, path)? })
 }

@@ -12,8 +12,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::digest::{ContentHasher, Digest};
-use crate::gather::root::Status;
-use crate::gather::stat::{Identity, Known, Time};
+use crate::gather::root::{Identity, Status, Time};
+use crate::gather::stat::{Known, Record};
 
 const NAME: &str = "stat";
 const HEADER: &[u8] = b"imgraph stat 1\n";
@@ -53,7 +53,7 @@ impl Records {
     }
 
     /// What a row says.
-    pub(super) fn row(&self, row: usize) -> Option<(Identity, Known)> {
+    pub(super) fn row(&self, row: usize) -> Option<Record> {
         let mut cursor = self.cursor(*self.rows.get(row)?);
         cursor.name()?;
         cursor.record()
@@ -127,9 +127,9 @@ pub(super) fn save(state: &Path, bytes: &[u8]) -> io::Result<()> {
 pub(super) fn merge(
     old: &Records,
     is_kept: impl Fn(usize) -> bool,
-    new: &BTreeMap<Vec<u8>, (Identity, Known)>,
+    new: &BTreeMap<Vec<u8>, Record>,
 ) -> Vec<u8> {
-    let mut directories: BTreeMap<&[u8], BTreeMap<&[u8], (Identity, Known)>> = BTreeMap::new();
+    let mut directories: BTreeMap<&[u8], BTreeMap<&[u8], Record>> = BTreeMap::new();
     for (row, directory, name) in old.iter() {
         if let Some(record) = old.row(row).filter(|_| is_kept(row)) {
             directories.entry(directory).or_default().insert(name, record);
@@ -137,7 +137,8 @@ pub(super) fn merge(
     }
     for (path, record) in new {
         let slash = path.iter().rposition(|byte| *byte == b'/');
-        let (directory, name) = slash.map_or((&b""[..], &path[..]), |at| (&path[..at], &path[at + 1..]));
+        let (directory, name) =
+            slash.map_or((&b""[..], &path[..]), |at| (&path[..at], &path[at + 1..]));
         directories.entry(directory).or_default().insert(name, *record);
     }
     let mut bytes = HEADER.to_vec();
@@ -217,7 +218,7 @@ impl<'a> Cursor<'a> {
         self.array().map(Digest::from_bytes)
     }
 
-    fn record(&mut self) -> Option<(Identity, Known)> {
+    fn record(&mut self) -> Option<Record> {
         let identity = Identity {
             size: self.u64()?,
             modified: self.time()?,

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::digest::Digest;
+use crate::gather::root::{Identity, Time};
 
 /// The slack of file systems that stamp in parts of seconds: several ticks of any kernel.
 const SLACK_NANOS: u32 = 20_000_000;
@@ -26,30 +27,6 @@ const SLACK_NANOS: u32 = 20_000_000;
 const COARSE_SLACK_SECONDS: i64 = 2;
 /// Into how many parts what is new is divided, so that workers rarely meet.
 const SHARDS: usize = 16;
-
-/// A time of a file system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time {
-    /// Seconds since the Unix epoch.
-    pub seconds: i64,
-    /// Nanoseconds on top.
-    pub nanos: u32,
-}
-
-/// What changes when a file does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Its size in bytes.
-    pub size: u64,
-    /// When its content was changed, as far as it tells: anybody can set it.
-    pub modified: Time,
-    /// When its content or anything else was changed: nobody can set it.
-    pub changed: Time,
-    /// Its inode. The device is left out: it differs from mount to mount.
-    pub inode: u64,
-    /// Its type and permission bits.
-    pub mode: u32,
-}
 
 /// What is remembered of a file or a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +36,9 @@ pub struct Known {
     /// The digest of its extended attributes.
     pub xattrs: Option<Digest>,
 }
+
+/// A file as it was, and what is known of it.
+type Record = (Identity, Known);
 
 /// Which of the old records are written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +54,7 @@ pub enum Keep {
 pub struct StatCache {
     old: file::Records,
     seen: Vec<AtomicBool>,
-    new: Vec<Mutex<BTreeMap<Vec<u8>, (Identity, Known)>>>,
+    new: Vec<Mutex<BTreeMap<Vec<u8>, Record>>>,
     scan_began: Option<Time>,
 }
 
@@ -134,7 +114,7 @@ impl StatCache {
     }
 
     /// What this run read.
-    fn learnt(&self) -> BTreeMap<Vec<u8>, (Identity, Known)> {
+    fn learnt(&self) -> BTreeMap<Vec<u8>, Record> {
         let mut learnt = BTreeMap::new();
         for shard in &self.new {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,8 +123,10 @@ impl StatCache {
         learnt
     }
 
-    fn shard(&self, path: &[u8]) -> &Mutex<BTreeMap<Vec<u8>, (Identity, Known)>> {
-        let sum = path.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+    fn shard(&self, path: &[u8]) -> &Mutex<BTreeMap<Vec<u8>, Record>> {
+        let sum = path
+            .iter()
+            .fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
         &self.new[sum % SHARDS]
     }
 }

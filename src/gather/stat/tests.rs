@@ -1,4 +1,5 @@
 //! What may be trusted and what may not: each way in which a file can change behind our back.
+#![expect(clippy::disallowed_methods, reason = "fixtures are files")]
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -95,7 +96,7 @@ fn a_file_written_within_a_tick_of_the_scan_is_read_again() {
 fn another_file_of_the_same_size_and_time_renamed_over_it_is_seen() {
     let workspace = Workspace::new();
     workspace.write("one");
-    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    let long_ago = SystemTime::now() - Duration::from_hours(1);
     File::open(workspace.file()).unwrap().set_modified(long_ago).unwrap();
     assert_eq!(workspace.settled_run(), (of("one"), false));
     let other = workspace.root.join("other");
@@ -258,7 +259,8 @@ fn a_run_over_everything_forgets_what_is_gone() {
     let cache = StatCache::load(&workspace.state);
     cache.save(&workspace.state, Keep::All).unwrap();
     assert_eq!(StatCache::load(&workspace.state).len(), 1);
-    let inode = |path: &Path| Root::open(path.parent().unwrap()).unwrap().status(b"stat").unwrap().identity;
+    let inode =
+        |path: &Path| Root::open(path.parent().unwrap()).unwrap().status(b"stat").unwrap().identity;
     let untouched = inode(&path);
     workspace.look(&cache);
     cache.save(&workspace.state, Keep::Seen).unwrap();
@@ -282,6 +284,7 @@ fn a_scan_leaves_nothing_but_the_cache_behind() {
     let workspace = Workspace::new();
     workspace.write("one");
     workspace.settled_run();
-    let names: Vec<_> = fs::read_dir(&workspace.state).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        fs::read_dir(&workspace.state).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["stat"]);
 }
