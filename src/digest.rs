@@ -146,15 +146,28 @@ impl Hasher {
 
 /// A digest as the OCI writes it: `sha256:` and 64 hexadecimal digits, or another algorithm.
 ///
-/// Source: OCI image-spec, descriptor.md, "Digests".
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+/// Text in formats for people; in binary ones the 32 bytes of a SHA-256, because a ledger has a
+/// hundred thousand of them. Source: OCI image-spec, descriptor.md, "Digests".
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OciDigest(String);
+
+/// An [`OciDigest`] in binary formats.
+#[derive(Serialize, Deserialize)]
+enum Compact {
+    Sha256(Digest),
+    Other(String),
+}
 
 impl OciDigest {
     /// The whole text, `algorithm:hex`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The SHA-256 of these 32 bytes.
+    fn sha256(bytes: &Digest) -> Self {
+        let hex = blake3::Hash::from_bytes(bytes.0).to_hex();
+        Self(["sha256:", hex.as_str()].concat())
     }
 
     /// The part behind the colon.
@@ -177,6 +190,33 @@ impl FromStr for OciDigest {
             && hex.bytes().all(is_hex)
             && (algorithm != "sha256" || hex.len() == 64);
         if plausible { Ok(Self(text.to_owned())) } else { Err(wrong()) }
+    }
+}
+
+impl Serialize for OciDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.serialize_str(&self.0);
+        }
+        let compact = match self.0.strip_prefix("sha256:").map(Digest::from_str) {
+            Some(Ok(bytes)) => Compact::Sha256(bytes),
+            Some(Err(_)) | None => Compact::Other(self.0.clone()),
+        };
+        compact.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for OciDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?
+        } else {
+            match Compact::deserialize(deserializer)? {
+                Compact::Sha256(bytes) => return Ok(Self::sha256(&bytes)),
+                Compact::Other(text) => text,
+            }
+        };
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -228,6 +268,24 @@ mod tests {
         let digest = Digest::of_content(b"imgraph");
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
         assert!("abc".parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn an_oci_digest_is_text_for_people_and_bytes_for_programs() {
+        for text in [
+            "sha256:6c3c624b58dbbcd3c0dd82b4c53f04194d1247c6eebdaab7c610cf7d66709b3b".to_owned(),
+            format!("sha512:{}", "0123456789abcdef".repeat(8)),
+        ] {
+            let digest: OciDigest = text.parse().unwrap();
+            let json = serde_json::to_string(&digest).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<OciDigest>(&json).unwrap(), digest);
+            let bytes = postcard::to_stdvec(&digest).unwrap();
+            assert_eq!(bytes.len(), if text.starts_with("sha256") { 33 } else { 138 });
+            assert_eq!(postcard::from_bytes::<OciDigest>(&bytes).unwrap(), digest);
+        }
+        let wrong = postcard::to_stdvec(&Compact::Other("sha256:abc".into())).unwrap();
+        assert!(postcard::from_bytes::<OciDigest>(&wrong).is_err());
     }
 
     #[test]

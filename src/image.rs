@@ -39,8 +39,8 @@ impl FromStr for ImageName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let part_is_good = |part: &str| !part.is_empty() && part != "." && part != "..";
-        let char_is_good =
-            |c: char| !c.is_whitespace() && !c.is_control() && !"*?[]{}!^,:".contains(c);
+        let is_special = |c| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '!' | '^' | ',' | ':');
+        let char_is_good = |c: char| !c.is_whitespace() && !c.is_control() && !is_special(c);
         if text.split('/').all(part_is_good) && text.chars().all(char_is_good) {
             Ok(Self(text.to_owned()))
         } else {

@@ -53,8 +53,13 @@ pub enum Entry {
         /// Milliseconds since the Unix epoch.
         finished: u64,
     },
-    /// Averages of durations in milliseconds; only in snapshots.
-    Durations(Vec<(ImageName, u64)>),
+    /// The average duration of an image; only in snapshots.
+    Duration {
+        /// The image.
+        image: ImageName,
+        /// In milliseconds.
+        millis: u64,
+    },
     /// The last run as a whole; only in snapshots.
     LastRun(Run),
 }
@@ -84,7 +89,7 @@ impl Entry {
             | Self::Intent { .. }
             | Self::Ended { .. }
             | Self::Layers(_)
-            | Self::Durations(_)
+            | Self::Duration { .. }
             | Self::LastRun(_) => Durability::Lazy,
         }
     }
@@ -104,7 +109,7 @@ impl Entry {
             | Self::Recorded(_)
             | Self::Prepared(_)
             | Self::Layers(_)
-            | Self::Durations(_) => Ok(is_open),
+            | Self::Duration { .. } => Ok(is_open),
         }
     }
 
@@ -119,7 +124,9 @@ impl Entry {
             Self::Prepared(prepared) => history.add_prepared(prepared),
             Self::Layers(layers) => history.layers.extend(layers),
             Self::RunFinished { finished } => history.finish_run(finished)?,
-            Self::Durations(durations) => history.durations.extend(durations),
+            Self::Duration { image, millis } => {
+                history.durations.insert(image, millis);
+            }
             Self::LastRun(run) => history.last_run = Some(run),
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use crate::history::NoRun;
-use crate::ledger::frame::FORMAT;
+use crate::ledger::frame::{FORMAT, TooLong};
 use crate::ledger::lock::Holder;
 
 /// Why a ledger cannot be read or written.
@@ -45,9 +45,9 @@ pub enum LedgerError {
     /// An entry of a run was to be appended outside of one.
     #[error("cannot record this")]
     NoRun(#[from] NoRun),
-    /// An entry has more than four gigabytes.
-    #[error("cannot record an entry of more than 4 GiB")]
-    TooLong,
+    /// The entries of one append have more than four gigabytes.
+    #[error("cannot record more than 4 GiB at once")]
+    TooLong(#[from] TooLong),
 }
 
 impl LedgerError {
@@ -80,7 +80,7 @@ pub enum Warning {
         path: PathBuf,
         /// Where the damage begins.
         at: u64,
-        /// How many records there seem to be from there on.
+        /// How many whole records could be found behind the damage.
         records: usize,
         /// Where they are kept; `None` where they stay in place or could not be kept.
         kept: Option<PathBuf>,
@@ -115,8 +115,9 @@ struct Counted(usize);
 impl fmt::Display for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            0 | 1 => f.write_str("what follows is"),
-            records => write!(f, "the {records} records that follow are"),
+            0 => f.write_str("what follows is"),
+            1 => f.write_str("that and the record behind it are"),
+            records => write!(f, "that and the {records} records behind it are"),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The bytes of a ledger: a header, then frames, each of which vouches for all before it.
 //!
-//! Knows nothing of files or of what an entry means; `docs/ledger-format.md` has the table. Behind
-//! the last good frame there can be three things, and they are told apart exactly:
+//! Knows nothing of files or of what an entry means; `docs/ledger-format.md` has the table. A frame
+//! holds the entries of one append, so an append is there as a whole or not at all. Behind the last
+//! good frame there can be three things, and they are told apart exactly:
 //!
 //! - nothing;
 //! - the beginning of a frame: a writer was killed in the middle of its write, or is still writing;
@@ -10,6 +11,8 @@
 //! That is why the length of a frame is written twice, the second time inverted. With one length, a
 //! flipped bit in it would make the file look torn in its middle, and ten thousand records would be
 //! dropped with the shrug that one unfinished record deserves.
+
+use std::borrow::Borrow;
 
 use crate::digest::Hasher;
 use crate::ledger::entry::Entry;
@@ -64,9 +67,10 @@ pub(super) enum Rest {
     Damaged,
 }
 
-/// An entry whose encoding does not fit into a frame.
-#[derive(Debug)]
-pub(super) struct TooLong;
+/// Entries whose encoding does not fit into a frame.
+#[derive(Debug, thiserror::Error)]
+#[error("its length has no more than 32 bits")]
+pub struct TooLong;
 
 /// Writes a header over the first [`HEADER_LENGTH`] bytes of a whole new file.
 pub(super) fn write_header(file: &mut [u8]) {
@@ -96,19 +100,16 @@ pub(super) fn read_header(file: &[u8]) -> Header {
     }
 }
 
-/// Appends the frame of an entry to `file`, behind a frame whose check is `previous`; the first of
-/// a file is behind `Check::default()`. Where it does not fit, `file` stays as it was.
-pub(super) fn push(file: &mut Vec<u8>, previous: Check, entry: &Entry) -> Result<Check, TooLong> {
-    let payload = postcard::to_stdvec(entry).expect("entries are made of what postcard encodes");
-    push_payload(file, previous, &payload)
+/// The payload of a frame with these entries.
+pub(super) fn payload(entries: impl IntoIterator<Item = impl Borrow<Entry>>) -> Vec<u8> {
+    entries.into_iter().fold(Vec::new(), |bytes, entry| {
+        postcard::to_extend(entry.borrow(), bytes).expect("postcard encodes whatever entries hold")
+    })
 }
 
-/// Appends the frame of a payload.
-pub(super) fn push_payload(
-    file: &mut Vec<u8>,
-    previous: Check,
-    payload: &[u8],
-) -> Result<Check, TooLong> {
+/// Appends the frame of a payload to `file`, behind a frame whose check is `previous`; the first of
+/// a file is behind `Check::default()`. Where it does not fit, `file` stays as it was.
+pub(super) fn push(file: &mut Vec<u8>, previous: Check, payload: &[u8]) -> Result<Check, TooLong> {
     let length = u32::try_from(payload.len()).map_err(|_| TooLong)?;
     let check = frame_check(previous, payload);
     file.extend_from_slice(&length.to_le_bytes());
@@ -144,16 +145,20 @@ pub(super) fn split(file: &[u8]) -> (Vec<Frame<'_>>, Rest) {
 }
 
 impl Frame<'_> {
-    /// The entry; `None` where a single bit of the frame, or of the check of the frame before it,
-    /// is not what was written, or where the payload is not exactly one entry.
-    pub(super) fn entry(&self) -> Option<Entry> {
+    /// The entries; `None` where a single bit of the frame, or of the check of the frame before it,
+    /// is not what was written, or where the payload is not a sequence of entries.
+    pub(super) fn entries(&self) -> Option<Vec<Entry>> {
         if frame_check(self.previous, self.payload) != self.check {
             return None;
         }
-        match postcard::take_from_bytes(self.payload) {
-            Ok((entry, [])) => Some(entry),
-            Ok(_) | Err(_) => None,
+        let mut entries = Vec::new();
+        let mut rest = self.payload;
+        while !rest.is_empty() {
+            let (entry, behind) = postcard::take_from_bytes(rest).ok()?;
+            entries.push(entry);
+            rest = behind;
         }
+        Some(entries)
     }
 }
 

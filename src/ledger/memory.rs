@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::history::{History, NoRun, Record};
 use crate::image::ImageName;
 use crate::ledger::entry::Entry;
+use crate::ledger::frame;
 
 /// How many outputs of one image a snapshot keeps, the last included: going back and forth between
 /// a few branches is restored, not built.
@@ -20,8 +21,9 @@ pub(super) const OUTPUTS_PER_IMAGE: usize = 8;
 /// would reach 80,000 records, and every `plan` would read them.
 pub(super) const OLDER_OUTPUTS: usize = 1_024;
 
-/// How many small things a snapshot puts into one entry, so that threads can share the decoding.
-const PER_ENTRY: usize = 1_000;
+/// How many entries a snapshot puts into a frame: enough for BLAKE3 to use wide registers, which it
+/// can from a few kilobytes on, and few enough for all cores to share the decoding.
+const PER_FRAME: usize = 64;
 
 /// A history, and the order in which its records were written.
 #[derive(Debug, Default)]
@@ -42,12 +44,24 @@ impl Memory {
         self.history
     }
 
-    /// Repeats an entry. Where it cannot have happened, nothing changes.
-    pub(super) fn apply(&mut self, entry: Entry) -> Result<(), NoRun> {
-        if let Entry::Built(record) | Entry::Recorded(record) = &entry {
-            self.written.push(Arc::clone(record));
+    /// Fails where these entries cannot have happened, in this order, after all before them.
+    pub(super) fn check(&self, entries: &[Entry]) -> Result<(), NoRun> {
+        let last_run = self.history.last_run.as_ref();
+        let is_open = last_run.is_some_and(|run| run.finished.is_none());
+        entries.iter().try_fold(is_open, |is_open, entry| entry.leaves_run_open(is_open))?;
+        Ok(())
+    }
+
+    /// Repeats entries, all of them or, where they cannot have happened, none.
+    pub(super) fn apply(&mut self, entries: Vec<Entry>) -> Result<(), NoRun> {
+        self.check(&entries)?;
+        for entry in entries {
+            if let Entry::Built(record) | Entry::Recorded(record) = &entry {
+                self.written.push(Arc::clone(record));
+            }
+            entry.apply(&mut self.history)?;
         }
-        entry.apply(&mut self.history)
+        Ok(())
     }
 
     /// Forgets outputs beyond the bounds, oldest first, and layers that no remaining record has.
@@ -77,17 +91,20 @@ impl Memory {
         self.forget_layers();
     }
 
-    /// The entries that add up to this memory, after [`Memory::forget`].
-    pub(super) fn snapshot(&self) -> impl Iterator<Item = Entry> {
+    /// The payloads of frames that add up to this memory, after [`Memory::forget`].
+    pub(super) fn snapshot(&self) -> impl Iterator<Item = Vec<u8>> {
         let History { prepared, layers, durations, last_run, .. } = &self.history;
         let records = self.written.iter().cloned().map(Entry::Recorded);
-        let durations = durations.iter().map(|(image, millis)| (image.clone(), *millis));
         let layers = layers.iter().map(|(diff_id, digest)| (diff_id.clone(), *digest));
-        records
-            .chain(in_parts(durations).map(Entry::Durations))
+        let durations = durations
+            .iter()
+            .map(|(image, millis)| Entry::Duration { image: image.clone(), millis: *millis });
+        let entries = records
+            .chain(durations)
             .chain(in_parts(layers).map(Entry::Layers))
             .chain(prepared.values().cloned().map(Entry::Prepared))
-            .chain(last_run.clone().map(Entry::LastRun))
+            .chain(last_run.clone().map(Entry::LastRun));
+        in_parts(entries).map(frame::payload)
     }
 
     fn forget_layers(&mut self) {
@@ -104,7 +121,7 @@ fn is_at<K: Ord>(records: &BTreeMap<K, Arc<Record>>, key: &K, record: &Arc<Recor
 
 fn in_parts<T>(mut things: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
     std::iter::from_fn(move || {
-        let part: Vec<T> = things.by_ref().take(PER_ENTRY).collect();
+        let part: Vec<T> = things.by_ref().take(PER_FRAME).collect();
         (!part.is_empty()).then_some(part)
     })
 }

@@ -1,7 +1,7 @@
 //! What imgraph remembers between two runs, kept so that no crash can make it believe a lie.
 //!
-//! A ledger is one append-only file, `.imgraph/ledger`: a header, then one frame for each thing that
-//! happened ([`Entry`]). What they add up to is a [`History`]. This module knows neither how images
+//! A ledger is one append-only file, `.imgraph/ledger`: a header, then one frame for each append of
+//! things that happened ([`Entry`]). What they add up to is a [`History`]. This module knows neither how images
 //! are built nor how it is decided which; `docs/ledger-format.md` has the bytes.
 //!
 //! ```text
@@ -13,8 +13,8 @@
 //!
 //! # The one promise
 //!
-//! What is read is the history after the first so many entries that were appended, in their order:
-//! never an entry that nobody appended, never a changed one, never one without those before it.
+//! What is read is the history after the first so many appends, in their order: never an entry that
+//! nobody appended, never a changed one, never one without those before it or appended with it.
 //! *So many* is all of them, unless a disk or the power failed. A record that is lost costs a build.
 //! A record that is not true would skip one, and nobody would notice: everything below prefers the
 //! first. Deleting the whole directory, at any moment, costs only time.
@@ -62,7 +62,6 @@ mod recover;
 mod run_id;
 mod store;
 
-use std::borrow::Borrow;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -137,17 +136,16 @@ impl Ledger {
         run_id::after(last, now, std::process::id())
     }
 
-    /// Appends entries with one write, all of them or, where imgraph is killed in the middle of it,
-    /// the first so many. When it returns, whatever anybody will be told of is on the disk.
+    /// Appends entries with one write: all of them or, where imgraph is killed in the middle of it,
+    /// none. When it returns, whatever anybody will be told of is on the disk.
     ///
     /// After an error nothing was appended, and the next call may well succeed.
     pub fn append(&mut self, entries: impl IntoIterator<Item = Entry>) -> Result<(), LedgerError> {
         let entries: Vec<Entry> = entries.into_iter().collect();
-        // An entry that needs a run and has none would be taken for damage when it is read.
-        let last_run = self.history().last_run.as_ref();
-        let is_open = last_run.is_some_and(|run| run.finished.is_none());
-        entries.iter().try_fold(is_open, |is_open, entry| entry.leaves_run_open(is_open))?;
-        let (bytes, check) = encode(Vec::new(), self.end.check, &entries)?;
+        self.memory.check(&entries)?;
+        let mut bytes = Vec::new();
+        let payload = frame::payload(&entries);
+        let check = frame::push(&mut bytes, self.end.check, &payload)?;
         if let Err(error) = self.write(&bytes, &entries) {
             // The next append goes to the same place. Shortening the file spares the next writer a
             // warning about the remains, and it may fail: a part of a frame is never believed, and
@@ -156,9 +154,7 @@ impl Ledger {
             return Err(LedgerError::file("write", &main(&self.state))(error));
         }
         self.end = End { offset: self.end.offset + bytes.len() as u64, check };
-        for entry in entries {
-            self.memory.apply(entry).expect("the entries were checked to have a run");
-        }
+        self.memory.apply(entries)?;
         Ok(())
     }
 
@@ -199,10 +195,12 @@ fn read_once(state: &Path) -> Result<(History, Option<Warning>), LedgerError> {
     let damaged = |at, records| Warning::Damaged { path: path.clone(), at, records, kept: None };
     match recover::recover(&bytes) {
         Err(Unreadable::Newer(version)) => Err(LedgerError::Newer { path, version }),
-        Err(Unreadable::Headless { frames }) => Ok((History::default(), Some(damaged(0, frames)))),
+        Err(Unreadable::Headless { entries }) => {
+            Ok((History::default(), Some(damaged(0, entries))))
+        }
         Ok(Trusted { memory, end, tail, .. }) => match tail {
-            Tail::Damaged { frames } => {
-                Ok((memory.into_history(), Some(damaged(end.offset, frames))))
+            Tail::Damaged { entries } => {
+                Ok((memory.into_history(), Some(damaged(end.offset, entries))))
             }
             Tail::Clean | Tail::Torn => Ok((memory.into_history(), None)),
         },
@@ -216,8 +214,8 @@ fn load(state: &Path, warnings: &mut Vec<Warning>) -> Result<(File, Trusted), Le
     let trusted = match recover::recover(&bytes) {
         Ok(trusted) => trusted,
         Err(Unreadable::Newer(version)) => return Err(LedgerError::Newer { path, version }),
-        Err(Unreadable::Headless { frames }) => {
-            warnings.push(set_aside(state, &bytes, 0, frames));
+        Err(Unreadable::Headless { entries }) => {
+            warnings.push(set_aside(state, &bytes, 0, entries));
             return create(state);
         }
     };
@@ -226,7 +224,7 @@ fn load(state: &Path, warnings: &mut Vec<Warning>) -> Result<(File, Trusted), Le
     warnings.extend(match trusted.tail {
         Tail::Clean => return Ok((file, trusted)),
         Tail::Torn => Some(Warning::Torn { path: path.clone() }),
-        Tail::Damaged { frames } => Some(set_aside(state, &bytes, offset, frames)),
+        Tail::Damaged { entries } => Some(set_aside(state, &bytes, offset, entries)),
     });
     file.set_len(offset).map_err(LedgerError::file("shorten", &path))?;
     Ok((file, trusted))
@@ -248,22 +246,14 @@ fn create(state: &Path) -> Result<(File, Trusted), LedgerError> {
 }
 
 fn write_snapshot(state: &Path, memory: &Memory) -> Result<(File, End), LedgerError> {
-    let (mut bytes, check) = encode(vec![0; HEADER_LENGTH], Check::default(), memory.snapshot())?;
+    let mut bytes = vec![0; HEADER_LENGTH];
+    let mut check = Check::default();
+    for payload in memory.snapshot() {
+        check = frame::push(&mut bytes, check, &payload)?;
+    }
     frame::write_header(&mut bytes);
     let file = store::replace(&main(state), &beside(state), &bytes)?;
     Ok((file, End { offset: bytes.len() as u64, check }))
-}
-
-/// Appends the frames of entries to `bytes`, and says with which check they end.
-fn encode(
-    mut bytes: Vec<u8>,
-    mut check: Check,
-    entries: impl IntoIterator<Item = impl Borrow<Entry>>,
-) -> Result<(Vec<u8>, Check), LedgerError> {
-    for entry in entries {
-        check = frame::push(&mut bytes, check, entry.borrow()).map_err(|_| LedgerError::TooLong)?;
-    }
-    Ok((bytes, check))
 }
 
 fn main(state: &Path) -> PathBuf {

@@ -4,14 +4,11 @@
 //! and the caller cuts there. What is believed is always the history after the first so many
 //! entries that were written, never a changed entry, never one without those before it.
 
-use rayon::prelude::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::ledger::entry::Entry;
 use crate::ledger::frame::{self, Check, Frame, HEADER_LENGTH, Header, Rest};
 use crate::ledger::memory::Memory;
-
-/// How many frames a thread takes at a time, so that small ledgers stay on one.
-const FRAMES_AT_ONCE: usize = 256;
 
 /// Why nothing of a file can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +17,8 @@ pub(super) enum Unreadable {
     Newer(u32),
     /// It has no header, or not any more.
     Headless {
-        /// How many frames there seem to be.
-        frames: usize,
+        /// How many whole entries there are all the same.
+        entries: usize,
     },
 }
 
@@ -52,53 +49,58 @@ pub(super) struct End {
 pub(super) enum Tail {
     /// Nothing.
     Clean,
-    /// The beginning of one frame.
+    /// The beginning of a frame.
     Torn,
     /// Damage, and whatever was written behind it.
     Damaged {
-        /// How many frames there seem to be; those behind a damaged length cannot be counted.
-        frames: usize,
+        /// How many whole entries there are behind the damage; those behind a damaged length cannot
+        /// be found, nor counted.
+        entries: usize,
     },
 }
 
 /// Reads a whole ledger.
 pub(super) fn recover(file: &[u8]) -> Result<Trusted, Unreadable> {
-    let snapshot = match frame::read_header(file) {
-        Header::Known { snapshot } => snapshot,
-        Header::Newer(version) => return Err(Unreadable::Newer(version)),
-        Header::Damaged => {
-            return Err(Unreadable::Headless { frames: frame::split(file).0.len() });
-        }
-    };
+    let header = frame::read_header(file);
+    if let Header::Newer(version) = header {
+        return Err(Unreadable::Newer(version));
+    }
     let (frames, rest) = frame::split(file);
-    let (memory, good) = remember(&frames);
+    // Checking and decoding is nearly all of the work and needs no order, so all cores do it.
+    let entries: Vec<Option<Vec<Entry>>> = frames.par_iter().map(Frame::entries).collect();
+    let Header::Known { snapshot } = header else {
+        return Err(Unreadable::Headless { entries: count(&entries) });
+    };
+    let (memory, good, entries) = remember(entries);
     let end = frames[..good].last().map_or(
         End { offset: HEADER_LENGTH as u64, check: Check::default() },
         |frame| End { offset: frame.end as u64, check: frame.check },
     );
     let tail = match rest {
-        _ if good < frames.len() => Tail::Damaged { frames: frames.len() - good },
+        _ if good < frames.len() => Tail::Damaged { entries },
         Rest::Nothing => Tail::Clean,
         Rest::Torn => Tail::Torn,
-        Rest::Damaged => Tail::Damaged { frames: 1 },
+        Rest::Damaged => Tail::Damaged { entries: 0 },
     };
     Ok(Trusted { memory, end, snapshot, tail })
 }
 
-/// Adds up the frames before the first that cannot be believed, and says how many they are.
-///
-/// Checking and decoding is nearly all of the work and needs no order, so all cores do it.
-fn remember(frames: &[Frame<'_>]) -> (Memory, usize) {
-    let entries: Vec<Option<Entry>> =
-        frames.par_iter().with_min_len(FRAMES_AT_ONCE).map(Frame::entry).collect();
+/// Adds up the frames before the first that cannot be believed, and says how many they are, and how
+/// many whole entries there are from there on.
+fn remember(frames: Vec<Option<Vec<Entry>>>) -> (Memory, usize, usize) {
     let mut memory = Memory::default();
     let mut good = 0;
-    for entry in entries {
-        let Some(entry) = entry else { break };
-        if memory.apply(entry).is_err() {
+    let mut frames = frames.into_iter();
+    for frame in frames.by_ref() {
+        let Some(entries) = frame else { break };
+        if memory.apply(entries).is_err() {
             break;
         }
         good += 1;
     }
-    (memory, good)
+    (memory, good, count(frames.as_slice()))
+}
+
+fn count(frames: &[Option<Vec<Entry>>]) -> usize {
+    frames.iter().flatten().map(Vec::len).sum()
 }

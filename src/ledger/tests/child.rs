@@ -37,7 +37,7 @@ fn the_child() {
             return;
         }
         announce(&format!("safe {number}"));
-        if number % COMPACT_EVERY == 0 && start % 3 != 0 {
+        if number.is_multiple_of(COMPACT_EVERY) && !start.is_multiple_of(3) {
             ledger.compact().unwrap();
         }
     }

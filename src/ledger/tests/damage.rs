@@ -97,10 +97,8 @@ fn no_flipped_bit_is_believed() {
 #[test]
 fn damage_is_counted_and_kept_aside() {
     let workspace = Workspace::new();
-    let mut ledger = workspace.open();
-    ledger.append(two_runs()).unwrap();
-    drop(ledger);
-    let mut bytes = fs::read(workspace.ledger()).unwrap();
+    drop(workspace.open());
+    let mut bytes = bytes_of(&two_runs());
     let at = bytes.windows(5).position(|window| window == b"run-1").unwrap();
     bytes[at] ^= 1;
     fs::write(workspace.ledger(), &bytes).unwrap();
@@ -108,8 +106,8 @@ fn damage_is_counted_and_kept_aside() {
         let [sentence] = warnings else { panic!("{warnings:?}") };
         let path = workspace.ledger();
         let expected = format!(
-            "{} is damaged from byte {HEADER_LENGTH} on; the 17 records that follow are left \
-             out{kept}, and images may be built again",
+            "{} is damaged from byte {HEADER_LENGTH} on; that and the 16 records behind it are \
+             left out{kept}, and images may be built again",
             path.display()
         );
         assert_eq!(*sentence, expected);
@@ -127,10 +125,8 @@ fn damage_is_counted_and_kept_aside() {
 #[test]
 fn a_torn_end_is_said_by_the_next_writer_only() {
     let workspace = Workspace::new();
-    let mut ledger = workspace.open();
-    ledger.append(two_runs()).unwrap();
-    drop(ledger);
-    let bytes = fs::read(workspace.ledger()).unwrap();
+    drop(workspace.open());
+    let bytes = bytes_of(&two_runs());
     fs::write(workspace.ledger(), &bytes[..bytes.len() - 1]).unwrap();
     let (history, warnings) = read(&workspace.state()).unwrap();
     assert!(warnings.is_empty(), "perhaps a writer is just writing it: {warnings:?}");
@@ -140,6 +136,21 @@ fn a_torn_end_is_said_by_the_next_writer_only() {
     let [sentence] = &warnings[..] else { panic!("{warnings:?}") };
     let start = format!("the last record of {} was not completely", workspace.ledger().display());
     assert!(sentence.starts_with(&start), "{sentence}");
+}
+
+#[test]
+fn entries_appended_together_are_lost_together() {
+    let workspace = Workspace::new();
+    let mut ledger = workspace.open();
+    let (first, second) = (two_runs()[..11].to_vec(), two_runs()[11..].to_vec());
+    ledger.append(first.clone()).unwrap();
+    ledger.append(second).unwrap();
+    drop(ledger);
+    let bytes = fs::read(workspace.ledger()).unwrap();
+    fs::write(workspace.ledger(), &bytes[..bytes.len() - 1]).unwrap();
+    let (history, warnings) = workspace.reopen();
+    assert_eq!(history, history_of(&first));
+    assert_eq!(warnings.len(), 1);
 }
 
 #[test]
@@ -158,18 +169,13 @@ fn zeros_at_the_end_are_damage() {
 
 #[test]
 fn a_frame_is_good_in_one_place_only() {
-    let of = |entries: &[Entry]| {
-        let (mut bytes, _) = encode(vec![0; HEADER_LENGTH], Check::default(), entries).unwrap();
-        frame::write_header(&mut bytes);
-        bytes
-    };
     let entries = two_runs();
-    let whole = of(&entries);
-    let (first, second) = (of(&entries[..1]).len(), of(&entries[..2]).len());
+    let whole = bytes_of(&entries);
+    let (first, second) = (bytes_of(&entries[..1]).len(), bytes_of(&entries[..2]).len());
     let without_the_second = [&whole[..first], &whole[second..]].concat();
     let Ok(trusted) = recover::recover(&without_the_second) else { panic!() };
     assert_eq!(trusted.end.offset, first as u64);
-    assert_eq!(trusted.tail, Tail::Damaged { frames: entries.len() - 2 });
+    assert_eq!(trusted.tail, Tail::Damaged { entries: entries.len() - 3 });
 }
 
 #[test]
@@ -179,11 +185,9 @@ fn a_whole_entry_that_cannot_have_happened_is_not_believed() {
         ended("base", Ended::Failed),
         Entry::Built(record("base", "b2")),
     ];
-    let (mut bytes, _) = encode(vec![0; HEADER_LENGTH], Check::default(), &impossible).unwrap();
-    frame::write_header(&mut bytes);
-    let Ok(trusted) = recover::recover(&bytes) else { panic!() };
+    let Ok(trusted) = recover::recover(&bytes_of(&impossible)) else { panic!() };
     assert_eq!(*trusted.memory.history(), history_of(&impossible[..1]));
-    assert_eq!(trusted.tail, Tail::Damaged { frames: 2 });
+    assert_eq!(trusted.tail, Tail::Damaged { entries: 1 });
 }
 
 #[test]

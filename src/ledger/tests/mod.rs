@@ -123,6 +123,17 @@ fn history_of(entries: &[Entry]) -> History {
     history
 }
 
+/// The bytes of a ledger with each of these entries in a frame of its own.
+fn bytes_of(entries: &[Entry]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_LENGTH];
+    let mut check = Check::default();
+    for entry in entries {
+        check = frame::push(&mut bytes, check, &frame::payload([entry])).unwrap();
+    }
+    frame::write_header(&mut bytes);
+    bytes
+}
+
 #[test]
 fn what_was_appended_is_known_to_writers_and_readers() {
     let workspace = Workspace::new();

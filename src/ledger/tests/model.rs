@@ -36,21 +36,15 @@ impl Model {
 
     /// Keeps the last record of each image and the newest of each key, of those eight an image.
     fn compact(&mut self) {
-        let newest = |later: &[Arc<Record>], record: &Arc<Record>| {
-            later.iter().all(|other| other.build_key != record.build_key)
+        let of_use = |later: &[Arc<Record>], one: &Record| {
+            later.iter().all(|other| other.build_key != one.build_key)
+                || later.iter().all(|other| other.image != one.image)
         };
-        let last = |later: &[Arc<Record>], record: &Arc<Record>| {
-            later.iter().all(|other| other.image != record.image)
-        };
-        let keep = |written: &[Arc<Record>],
-                    rule: &dyn Fn(&[Arc<Record>], &Arc<Record>) -> bool| {
-            let kept = (0..written.len()).filter(|at| rule(&written[at + 1..], &written[*at]));
-            kept.map(|at| Arc::clone(&written[at])).collect::<Vec<_>>()
-        };
-        let of_use = keep(&self.written, &|later, one| newest(later, one) || last(later, one));
-        self.written = keep(&of_use, &|later, one| {
+        let in_bounds = |later: &[Arc<Record>], one: &Record| {
             later.iter().filter(|other| other.image == one.image).count() < OUTPUTS_PER_IMAGE
-        });
+        };
+        self.written = keep(&self.written, of_use);
+        self.written = keep(&self.written, in_bounds);
         self.history.by_key.clear();
         for record in &self.written {
             self.history.by_key.insert(record.build_key, Arc::clone(record));
@@ -59,6 +53,15 @@ impl Model {
         let used: BTreeSet<_> = diff_ids.collect();
         self.history.layers.retain(|diff_id, _| used.contains(diff_id));
     }
+}
+
+/// The records of which the rule is true, given those written later.
+fn keep(
+    written: &[Arc<Record>],
+    rule: impl Fn(&[Arc<Record>], &Record) -> bool,
+) -> Vec<Arc<Record>> {
+    let kept = (0..written.len()).filter(|at| rule(&written[at + 1..], &written[*at]));
+    kept.map(|at| Arc::clone(&written[at])).collect()
 }
 
 fn image() -> impl Strategy<Value = ImageName> {
@@ -91,7 +94,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         }),
         1 => vec(0..14_u32, 0..4).prop_map(move |keys| Entry::Layers(keys.into_iter().map(layer).collect())),
         1 => any::<u64>().prop_map(|finished| Entry::RunFinished { finished }),
-        1 => vec((image(), any::<u64>()), 0..3).prop_map(Entry::Durations),
+        1 => (image(), any::<u64>()).prop_map(|(image, millis)| Entry::Duration { image, millis }),
         1 => ("[a-z]{1,5}", any::<u64>(), image()).prop_map(|(id, started, image)| {
             Entry::LastRun(Run { id, started, interrupted: vec![image], ..Run::default() })
         }),
@@ -148,7 +151,7 @@ proptest! {
     #[test]
     fn no_payload_makes_a_reader_panic(payload in vec(any::<u8>(), 0..300)) {
         let mut file = vec![0; HEADER_LENGTH];
-        frame::push_payload(&mut file, Check::default(), &payload).unwrap();
+        frame::push(&mut file, Check::default(), &payload).unwrap();
         frame::write_header(&mut file);
         assert!(recover::recover(&file).is_ok());
     }
