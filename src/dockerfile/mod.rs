@@ -96,9 +96,11 @@ pub fn parse(text: &[u8]) -> (Dockerfile, Vec<Diagnostic>) {
     let Lexer { directives, problems: found, .. } = lexer;
     problems = found;
     let stages = stages(&instructions, &mut problems);
-    if instructions.is_empty() && !problems.has_errors() {
+    if stages.is_empty() && !problems.has_errors() {
+        let what = if instructions.is_empty() { "instruction" } else { "stage to build" };
+        let message = format!("there is no {what}");
         let help = "begin with FROM and the image to build on";
-        problems.error(problem::EMPTY, Span::default(), "there is no instruction", help);
+        problems.error(problem::EMPTY, Span::default(), message, help);
     }
     let syntax = directive::syntax(text.without_mark());
     (Dockerfile { syntax, directives, instructions, stages }, problems.into_diagnostics())

@@ -201,14 +201,9 @@ impl<'a> Stages<'a> {
 
     /// The state to build.
     pub(crate) fn target(&self, name: Option<&str>, problems: &mut Problems) -> Option<usize> {
-        let stages = self.states.iter().filter(|state| state.is_stage).count();
-        let Some(name) = name.filter(|name| !name.is_empty()) else {
-            if stages == 0 {
-                let help = "add a FROM";
-                problems.error(problem::TARGET, Span::default(), "there is no stage to build", help);
-            }
-            return stages.checked_sub(1);
-        };
+        // That there is no stage has been said when the file was parsed.
+        let last = self.states.iter().rposition(|state| state.is_stage)?;
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Some(last) };
         let found = self.by_name.get(&name.to_lowercase()).copied();
         if found.is_none() {
             let names = || self.by_name.keys().map(String::as_str);
@@ -217,9 +212,8 @@ impl<'a> Stages<'a> {
                 None if self.by_name.is_empty() => "name a stage with AS".to_owned(),
                 None => format!("use one of {}", names().collect::<Vec<_>>().join(", ")),
             };
-            let span = self.states.get(stages.wrapping_sub(1)).map_or(Span::default(), |s| s.span);
             let message = format!("no stage has the name `{name}`");
-            problems.error(problem::TARGET, span, message, help);
+            problems.error(problem::TARGET, self.states[last].span, message, help);
         }
         found
     }
