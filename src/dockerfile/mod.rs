@@ -38,7 +38,9 @@ mod walk;
 mod words;
 
 pub use instruction::{Arguments, Instruction, Keyword, Word};
-pub use reads::{BaseConfig, ContextRead, ImageUse, Reads, Request, Step, UseKind, resolve, resolve_with};
+pub use reads::{
+    BaseConfig, ContextRead, ImageUse, Reads, Request, Step, UseKind, resolve, resolve_with,
+};
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::directive::Directives;
@@ -113,7 +115,9 @@ fn stages(instructions: &[Instruction], problems: &mut Problems) -> Vec<Stage> {
         let command = command::read(instruction, problems);
         if instruction.keyword == Keyword::From {
             let name = match &command {
-                Some(command::Command::From(from)) => from.name.map(|name| name.text.to_lowercase()),
+                Some(command::Command::From(from)) => {
+                    from.name.map(|name| name.text.to_lowercase())
+                }
                 _ => None,
             };
             stages.push(Stage { name, from: index, end: index + 1 });

@@ -82,8 +82,7 @@ pub(crate) struct Scene<'a> {
 impl<'a> Stages<'a> {
     /// The stages, with what their instructions name.
     pub(crate) fn new(scene: &Scene<'a>, problems: &mut Problems) -> Self {
-        let mut stages =
-            Self { states: Vec::new(), by_name: BTreeMap::new(), shell: scene.shell };
+        let mut stages = Self { states: Vec::new(), by_name: BTreeMap::new(), shell: scene.shell };
         for stage in &scene.dockerfile.stages {
             stages.add_stage(stage, scene, problems);
         }
@@ -265,7 +264,9 @@ impl<'a> Stages<'a> {
         while let Some(index) = open.pop() {
             if !std::mem::replace(&mut reachable[index], true) {
                 let state = &self.states[index];
-                open.extend(state.needs.iter().chain(&state.base).filter(|next| !reachable[**next]));
+                open.extend(
+                    state.needs.iter().chain(&state.base).filter(|next| !reachable[**next]),
+                );
             }
         }
         reachable
@@ -326,13 +327,11 @@ impl<'a> Stages<'a> {
 
     /// The triggers that the instructions of a stage set.
     pub(crate) fn own_triggers(&self, index: usize) -> Vec<String> {
-        let trigger = |order: &Order<'_>| match command::read(
-            &order.instruction,
-            &mut Problems::default(),
-        ) {
-            Some(Command::Onbuild(text)) => Some(text),
-            _ => None,
-        };
+        let trigger =
+            |order: &Order<'_>| match command::read(&order.instruction, &mut Problems::default()) {
+                Some(Command::Onbuild(text)) => Some(text),
+                _ => None,
+            };
         self.states[index].commands.iter().filter_map(trigger).collect()
     }
 
@@ -395,12 +394,7 @@ impl State<'_> {
         }
     }
 
-    fn expand_platform(
-        &mut self,
-        value: Value<'_>,
-        scene: &Scene<'_>,
-        problems: &mut Problems,
-    ) {
+    fn expand_platform(&mut self, value: Value<'_>, scene: &Scene<'_>, problems: &mut Problems) {
         let expansion = match expand(value.text, scene.shell, &scene.globals) {
             Ok(expansion) => expansion,
             Err(error) => {

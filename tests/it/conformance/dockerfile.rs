@@ -270,7 +270,13 @@ fn words_are_expanded_as_buildkit_does() {
                 "unmatched": list("unmatched"),
             })
         };
-        differ(&mut tally, &format!("{word:?} {}", row["escape"]), &got, &want, &row["err"].to_string());
+        differ(
+            &mut tally,
+            &format!("{word:?} {}", row["escape"]),
+            &got,
+            &want,
+            &row["err"].to_string(),
+        );
     }
     tally.finish();
 }
