@@ -5,11 +5,10 @@
 
 use crate::diagnostic::{Span, nearest};
 use crate::dockerfile::flags::{self, Flags, Kind, Known, Value};
-use crate::dockerfile::heredoc;
 use crate::dockerfile::instruction::{Arguments, Heredoc, Instruction, Keyword, Pair, Word};
 use crate::dockerfile::mount::{self, MountError};
 use crate::dockerfile::problem::{self, Problems};
-use crate::dockerfile::value;
+use crate::dockerfile::{heredoc, value};
 
 /// An instruction that is well formed.
 #[derive(Debug)]

@@ -63,11 +63,6 @@ impl Environment {
         let pair = |(name, value): (Rc<str>, Rc<str>)| (name.to_string(), value.to_string());
         self.config.into_iter().map(pair).collect()
     }
-
-    /// All variables that a RUN here sees, in the order of their names.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.values.iter().map(|(name, value)| (&**name, &**value))
-    }
 }
 
 impl Variables for Environment {

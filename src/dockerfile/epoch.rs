@@ -84,7 +84,8 @@ fn source(scene: &Scene<'_>, stage: &Stage) -> Result<(), &'static str> {
         let command = command::read(instruction, &mut Problems::default()).ok_or(unreadable)?;
         match command {
             Command::From(from) => {
-                let base = expand(&from.base.text, scene.shell, &variables).map_err(|_| unreadable)?;
+                let base =
+                    expand(&from.base.text, scene.shell, &variables).map_err(|_| unreadable)?;
                 if base.text != SCRATCH {
                     return Err("its stage is not FROM scratch");
                 }
@@ -113,11 +114,7 @@ fn source(scene: &Scene<'_>, stage: &Stage) -> Result<(), &'static str> {
     if added { Ok(()) } else { Err("its stage has no ADD") }
 }
 
-fn check_add(
-    copy: &Copy<'_>,
-    shell: Shell,
-    variables: &dyn Variables,
-) -> Result<(), &'static str> {
+fn check_add(copy: &Copy<'_>, shell: Shell, variables: &dyn Variables) -> Result<(), &'static str> {
     let [source] = copy.sources[..] else { return Err("its stage adds more than one source") };
     if !copy.contents.is_empty() {
         return Err("its stage adds more than one source");

@@ -410,7 +410,8 @@ impl Reader<'_> {
         if value.is_none() && self.shell.unset == Unset::Keep {
             return Ok(format!("${{{name}{colon}{modifier}{word}}}"));
         }
-        let counts = value.as_deref().is_some_and(|value| empty == Empty::IsSet || !value.is_empty());
+        let counts =
+            value.as_deref().is_some_and(|value| empty == Empty::IsSet || !value.is_empty());
         let value_or_empty = || value.clone().unwrap_or_default();
         match modifier {
             '-' => Ok(if counts { value_or_empty() } else { word }),

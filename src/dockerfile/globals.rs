@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::nearest;
+use crate::dockerfile::Dockerfile;
 use crate::dockerfile::command::{self, Command};
 use crate::dockerfile::expand::{Expansion, Shell, Variables, expand};
 use crate::dockerfile::problem::{self, Problems};
 use crate::dockerfile::reads::Request;
-use crate::dockerfile::Dockerfile;
 use crate::image::Platform;
 
 /// Proxies: handed to RUN, but neither in keys nor in images, unless they are declared.
@@ -43,7 +43,8 @@ impl Globals {
         let last = dockerfile.stages.last().and_then(|stage| stage.name.as_deref());
         let target = request.target.or(last).unwrap_or("default");
         let mut globals = Self::default();
-        for (prefix, platform) in [("BUILD", request.build_platform), ("TARGET", request.platform)] {
+        for (prefix, platform) in [("BUILD", request.build_platform), ("TARGET", request.platform)]
+        {
             globals.set_platform(prefix, platform);
         }
         globals.set("TARGETSTAGE", target);
@@ -81,7 +82,8 @@ impl Globals {
 
     fn read(&mut self, dockerfile: &Dockerfile, request: &Request<'_>, problems: &mut Problems) {
         let shell = Shell::new(dockerfile.directives.escape());
-        let end = dockerfile.stages.first().map_or(dockerfile.instructions.len(), |stage| stage.from);
+        let end =
+            dockerfile.stages.first().map_or(dockerfile.instructions.len(), |stage| stage.from);
         for instruction in &dockerfile.instructions[..end] {
             // What is wrong with it has been said when it was parsed.
             let Some(Command::Arg(declarations)) =
@@ -113,7 +115,9 @@ impl Globals {
 
     /// Sets an argument whose default may be made of its own older value.
     fn redefine(&mut self, name: &str, value: String, mut needs: BTreeSet<String>) {
-        if needs.contains(name) && let Some(old) = self.values.get(name) {
+        if needs.contains(name)
+            && let Some(old) = self.values.get(name)
+        {
             needs.extend(old.needs.iter().cloned());
         }
         self.values.insert(name.to_owned(), Global { value, needs });

@@ -40,7 +40,8 @@ pub(crate) fn openings(line: &str) -> Result<Vec<Opening>, ExpandError> {
 
 /// The heredoc that a word begins, if it begins one.
 pub(crate) fn opening(word: &str) -> Result<Option<Opening>, ExpandError> {
-    let Some(rest) = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<") else {
+    let Some(rest) = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")
+    else {
         return Ok(None);
     };
     let strips_tabs = rest.starts_with('-');

@@ -146,7 +146,9 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_for_the_shell() {
-        for text in ["", "a", r#"["a""#, r#"["a",]"#, r#"['a']"#, r#"["a"] b"#, "[ -f x ]", r#"["\q"]"#] {
+        for text in
+            ["", "a", r#"["a""#, r#"["a",]"#, "['a']", r#"["a"] b"#, "[ -f x ]", r#"["\q"]"#]
+        {
             assert_eq!(read(text), Reading::NotJson, "{text}");
         }
     }

@@ -20,7 +20,7 @@ const MARK: char = '\u{feff}';
 /// The text of a file, every byte at its offset, fit to be cut into strings.
 pub(crate) struct Text<'a> {
     /// The text; a byte that is not UTF-8 is a `?`.
-    pub(crate) text: Cow<'a, str>,
+    whole: Cow<'a, str>,
     /// Where a byte is not UTF-8, or NUL, in order.
     bad: Vec<usize>,
     /// The length of the byte order mark.
@@ -41,12 +41,12 @@ impl<'a> Text<'a> {
             text.to_mut().replace_range(..mark, "   ");
         }
         bad.sort_unstable();
-        Self { text, bad, mark }
+        Self { whole: text, bad, mark }
     }
 
     /// The text behind the byte order mark.
     pub(crate) fn without_mark(&self) -> &str {
-        &self.text[self.mark..]
+        &self.whole[self.mark..]
     }
 
     fn has_bad_bytes(&self, range: Range<usize>) -> Option<usize> {
@@ -84,7 +84,7 @@ pub(crate) struct Logical {
 }
 
 impl Logical {
-    /// A line that is a file of its own, as an ONBUILD trigger within its instruction.
+    /// Adds a piece of the file.
     fn push(&mut self, piece: &str, source: usize) {
         self.pieces.push((self.text.len(), source));
         self.text.push_str(piece);
@@ -112,11 +112,6 @@ impl Logical {
     pub(crate) fn word(&self, range: Range<usize>) -> Word {
         Word { text: self.text[range.clone()].to_owned(), span: self.span(range) }
     }
-
-    /// All of it.
-    pub(crate) fn whole(&self) -> Span {
-        self.span(0..self.text.len())
-    }
 }
 
 /// Reads logical lines, one after the other.
@@ -135,7 +130,7 @@ impl<'a> Lexer<'a> {
     pub(crate) fn new(source: &'a Text<'a>) -> Self {
         Self {
             source,
-            rest: &source.text,
+            rest: &source.whole,
             line: 0,
             directives: Directives::default(),
             problems: Problems::default(),
@@ -248,7 +243,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn offset(&self, part: &str) -> usize {
-        part.as_ptr() as usize - self.source.text.as_ptr() as usize
+        part.as_ptr() as usize - self.source.whole.as_ptr() as usize
     }
 
     fn check_bytes(&mut self, logical: &Logical) {

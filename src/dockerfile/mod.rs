@@ -38,7 +38,9 @@ mod walk;
 mod words;
 
 pub use instruction::{Arguments, Instruction, Keyword, Word};
-pub use reads::{BaseConfig, ContextRead, ImageUse, Reads, Request, Step, UseKind, resolve, resolve_with};
+pub use reads::{
+    BaseConfig, ContextRead, ImageUse, Reads, Request, Step, UseKind, resolve, resolve_with,
+};
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::directive::Directives;
@@ -96,9 +98,11 @@ pub fn parse(text: &[u8]) -> (Dockerfile, Vec<Diagnostic>) {
     let Lexer { directives, problems: found, .. } = lexer;
     problems = found;
     let stages = stages(&instructions, &mut problems);
-    if instructions.is_empty() && !problems.has_errors() {
+    if stages.is_empty() && !problems.has_errors() {
+        let what = if instructions.is_empty() { "instruction" } else { "stage to build" };
+        let message = format!("there is no {what}");
         let help = "begin with FROM and the image to build on";
-        problems.error(problem::EMPTY, Span::default(), "there is no instruction", help);
+        problems.error(problem::EMPTY, Span::default(), message, help);
     }
     let syntax = directive::syntax(text.without_mark());
     (Dockerfile { syntax, directives, instructions, stages }, problems.into_diagnostics())
@@ -111,7 +115,9 @@ fn stages(instructions: &[Instruction], problems: &mut Problems) -> Vec<Stage> {
         let command = command::read(instruction, problems);
         if instruction.keyword == Keyword::From {
             let name = match &command {
-                Some(command::Command::From(from)) => from.name.map(|name| name.text.to_lowercase()),
+                Some(command::Command::From(from)) => {
+                    from.name.map(|name| name.text.to_lowercase())
+                }
                 _ => None,
             };
             stages.push(Stage { name, from: index, end: index + 1 });

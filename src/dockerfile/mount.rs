@@ -61,8 +61,25 @@ pub(crate) enum MountError {
 
 /// The keys that are known, for those who misspell one.
 pub(crate) const KEYS: [&str; 19] = [
-    "type", "from", "source", "src", "target", "dst", "destination", "readonly", "ro", "readwrite",
-    "rw", "required", "size", "id", "sharing", "mode", "uid", "gid", "env",
+    "type",
+    "from",
+    "source",
+    "src",
+    "target",
+    "dst",
+    "destination",
+    "readonly",
+    "ro",
+    "readwrite",
+    "rw",
+    "required",
+    "size",
+    "id",
+    "sharing",
+    "mode",
+    "uid",
+    "gid",
+    "env",
 ];
 
 /// The `from` of a mount as it is written; everything else may yet change.
@@ -109,11 +126,11 @@ impl Mount {
     fn set(&mut self, key: &str, value: String) -> Result<(), MountError> {
         let valid = match key {
             "type" => return self.set_type(&value),
-            "from" => return Ok(self.from = value),
-            "source" | "src" => return Ok(self.source = value),
-            "target" | "dst" | "destination" => return Ok(self.target = value),
-            "id" => return Ok(self.id = value),
-            "env" => return Ok(()),
+            "from" | "source" | "src" | "target" | "dst" | "destination" | "id" => {
+                self.set_text(key, value);
+                return Ok(());
+            }
+            "env" => true,
             "readonly" | "ro" | "readwrite" | "rw" => value::truth(&value).is_some(),
             "required" => {
                 self.only_secret_or_ssh(key)?;
@@ -147,6 +164,16 @@ impl Mount {
         if valid { Ok(()) } else { Err(MountError::Value { key: key.to_owned(), value }) }
     }
 
+    fn set_text(&mut self, key: &str, value: String) {
+        let text = match key {
+            "from" => &mut self.from,
+            "source" | "src" => &mut self.source,
+            "id" => &mut self.id,
+            _ => &mut self.target,
+        };
+        *text = value;
+    }
+
     fn set_type(&mut self, value: &str) -> Result<(), MountError> {
         self.kind = match value.to_lowercase().as_str() {
             "bind" => MountType::Bind,
@@ -172,7 +199,9 @@ impl Mount {
     fn check_whole(&self) -> Result<(), MountError> {
         let owned = self.mode || self.uid || self.gid;
         if owned && matches!(self.kind, MountType::Bind | MountType::Tmpfs) {
-            return Err(MountError::Whole("mode, uid and gid are for cache, secret and ssh mounts"));
+            return Err(MountError::Whole(
+                "mode, uid and gid are for cache, secret and ssh mounts",
+            ));
         }
         if self.kind == MountType::Secret {
             self.check_secret()?;

@@ -7,9 +7,7 @@ use std::ops::Range;
 
 use crate::diagnostic::Span;
 use crate::dockerfile::heredoc::{self, Opening};
-use crate::dockerfile::instruction::{
-    Arguments, Heredoc, Instruction, Joint, Keyword, Pair, Word,
-};
+use crate::dockerfile::instruction::{Arguments, Heredoc, Instruction, Joint, Keyword, Pair, Word};
 use crate::dockerfile::json::{self, Reading};
 use crate::dockerfile::lexer::{Lexer, Logical};
 use crate::dockerfile::problem::{self, Problems};

@@ -8,7 +8,7 @@
 //! | IG101 | the file is not text | `parse` |
 //! | IG102 | an instruction is not UTF-8, or holds a NUL byte | `parse` |
 //! | IG103 | a line is longer than 65,535 bytes | `parse` |
-//! | IG104 | there is no instruction | `parse` |
+//! | IG104 | there is no instruction, or no stage | `parse` |
 //! | IG105 | a directive (`# escape=`, `# syntax=`, `# check=`) is repeated or has no such value | `parse` |
 //! | IG106 | a continued instruction holds an empty line (a warning) | `parse` |
 //! | IG107 | a heredoc has no end, or its delimiter cannot be read | `parse` |
@@ -24,7 +24,7 @@
 //! | IG117 | the instruction cannot be an ONBUILD trigger | `parse` |
 //! | IG118 | the arguments of an instruction have no such form | `parse` |
 //! | IG119 | a mount, or a device, is not well formed | both |
-//! | IG140 | there is no stage to build, or not the one asked for | `resolve` |
+//! | IG140 | there is no stage of the name asked for | `resolve` |
 //! | IG141 | a variable cannot be expanded | `resolve` |
 //! | IG142 | the base of a stage is blank or no reference | `resolve` |
 //! | IG143 | the platform is blank or none | `resolve` |
@@ -44,7 +44,7 @@ pub const NOT_TEXT: &str = "IG101";
 pub const NOT_UTF8: &str = "IG102";
 /// A line is longer than 65,535 bytes.
 pub const LONG_LINE: &str = "IG103";
-/// There is no instruction.
+/// There is no instruction, or no stage.
 pub const EMPTY: &str = "IG104";
 /// A directive is repeated or has no such value.
 pub const DIRECTIVE: &str = "IG105";
@@ -76,7 +76,7 @@ pub const TRIGGER: &str = "IG117";
 pub const FORM: &str = "IG118";
 /// A mount, or a device, is not well formed.
 pub const MOUNT: &str = "IG119";
-/// There is no stage to build, or not the one asked for.
+/// There is no stage of the name asked for.
 pub const TARGET: &str = "IG140";
 /// A variable cannot be expanded.
 pub const EXPANSION: &str = "IG141";
@@ -126,11 +126,6 @@ impl Problems {
         help: impl Into<String>,
     ) {
         self.found.push(Diagnostic::warning(code, message).at(span).help(help));
-    }
-
-    /// Adds what others found.
-    pub(crate) fn extend(&mut self, others: impl IntoIterator<Item = Diagnostic>) {
-        self.found.extend(others);
     }
 
     /// Whether an error is among them.

@@ -33,7 +33,7 @@ pub struct Request<'a> {
 /// What building one target can read.
 #[derive(Clone, Debug, Default)]
 pub struct Reads {
-    /// The frontend image of `# syntax=` or BUILDKIT_SYNTAX, as written.
+    /// The frontend image of `# syntax=` or `BUILDKIT_SYNTAX`, as written.
     pub frontend: Option<String>,
     /// Every instruction of every reachable stage, in order, in canonical form.
     pub steps: Vec<Step>,
@@ -284,7 +284,11 @@ impl Gathering<'_> {
     }
 
     fn used_stages(&self, used: &[bool]) -> impl Iterator<Item = &Walked> {
-        self.walked.iter().zip(used).filter(|(_, used)| **used).filter_map(|(stage, _)| stage.as_ref())
+        self.walked
+            .iter()
+            .zip(used)
+            .filter(|(_, used)| **used)
+            .filter_map(|(stage, _)| stage.as_ref())
     }
 
     /// The arguments given from outside that nothing in the file declares, reachable or not.

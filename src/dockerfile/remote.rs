@@ -3,8 +3,7 @@
 //! Follows BuildKit's `dfgitutil/git_ref.go`, `util/gitutil/git_url.go` and `util/sshutil`. It asks
 //! nobody: `https://github.com/owner/name` without `.git` is a page, not a repository.
 
-use crate::dockerfile::location;
-use crate::dockerfile::value;
+use crate::dockerfile::{location, value};
 
 /// What a source is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,8 +141,7 @@ impl Url {
         let (user, rest) = text.split_once('@')?;
         let (host, rest) = rest.split_once(':')?;
         let word = |text: &str, more: &str| {
-            !text.is_empty()
-                && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
         };
         if !word(user, "-_") || !word(host, "-.") || rest.contains('\n') {
             return None;
@@ -165,7 +163,7 @@ impl Url {
     fn is_repository(&self) -> bool {
         match self.scheme.as_str() {
             "git" | "ssh" => true,
-            "http" | "https" => self.path.ends_with(".git"),
+            "http" | "https" => self.path.strip_suffix(".git").is_some(),
             _ => false,
         }
     }
@@ -196,7 +194,8 @@ impl GitSource {
             if query[..index].iter().any(|(other, _)| other == key) {
                 return Err(GitError::Twice(key.clone()));
             }
-            let is_switch = ["keep-git-dir", "submodules", "fetch-by-commit"].contains(&key.as_str());
+            let is_switch =
+                ["keep-git-dir", "submodules", "fetch-by-commit"].contains(&key.as_str());
             if text.is_empty() && !is_switch {
                 return Err(GitError::NoValue(key.clone()));
             }

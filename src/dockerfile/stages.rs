@@ -82,8 +82,7 @@ pub(crate) struct Scene<'a> {
 impl<'a> Stages<'a> {
     /// The stages, with what their instructions name.
     pub(crate) fn new(scene: &Scene<'a>, problems: &mut Problems) -> Self {
-        let mut stages =
-            Self { states: Vec::new(), by_name: BTreeMap::new(), shell: scene.shell };
+        let mut stages = Self { states: Vec::new(), by_name: BTreeMap::new(), shell: scene.shell };
         for stage in &scene.dockerfile.stages {
             stages.add_stage(stage, scene, problems);
         }
@@ -201,14 +200,9 @@ impl<'a> Stages<'a> {
 
     /// The state to build.
     pub(crate) fn target(&self, name: Option<&str>, problems: &mut Problems) -> Option<usize> {
-        let stages = self.states.iter().filter(|state| state.is_stage).count();
-        let Some(name) = name.filter(|name| !name.is_empty()) else {
-            if stages == 0 {
-                let help = "add a FROM";
-                problems.error(problem::TARGET, Span::default(), "there is no stage to build", help);
-            }
-            return stages.checked_sub(1);
-        };
+        // That there is no stage has been said when the file was parsed.
+        let last = self.states.iter().rposition(|state| state.is_stage)?;
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Some(last) };
         let found = self.by_name.get(&name.to_lowercase()).copied();
         if found.is_none() {
             let names = || self.by_name.keys().map(String::as_str);
@@ -217,9 +211,8 @@ impl<'a> Stages<'a> {
                 None if self.by_name.is_empty() => "name a stage with AS".to_owned(),
                 None => format!("use one of {}", names().collect::<Vec<_>>().join(", ")),
             };
-            let span = self.states.get(stages.wrapping_sub(1)).map_or(Span::default(), |s| s.span);
             let message = format!("no stage has the name `{name}`");
-            problems.error(problem::TARGET, span, message, help);
+            problems.error(problem::TARGET, self.states[last].span, message, help);
         }
         found
     }
@@ -271,7 +264,9 @@ impl<'a> Stages<'a> {
         while let Some(index) = open.pop() {
             if !std::mem::replace(&mut reachable[index], true) {
                 let state = &self.states[index];
-                open.extend(state.needs.iter().chain(&state.base).filter(|next| !reachable[**next]));
+                open.extend(
+                    state.needs.iter().chain(&state.base).filter(|next| !reachable[**next]),
+                );
             }
         }
         reachable
@@ -332,13 +327,11 @@ impl<'a> Stages<'a> {
 
     /// The triggers that the instructions of a stage set.
     pub(crate) fn own_triggers(&self, index: usize) -> Vec<String> {
-        let trigger = |order: &Order<'_>| match command::read(
-            &order.instruction,
-            &mut Problems::default(),
-        ) {
-            Some(Command::Onbuild(text)) => Some(text),
-            _ => None,
-        };
+        let trigger =
+            |order: &Order<'_>| match command::read(&order.instruction, &mut Problems::default()) {
+                Some(Command::Onbuild(text)) => Some(text),
+                _ => None,
+            };
         self.states[index].commands.iter().filter_map(trigger).collect()
     }
 
@@ -401,12 +394,7 @@ impl State<'_> {
         }
     }
 
-    fn expand_platform(
-        &mut self,
-        value: Value<'_>,
-        scene: &Scene<'_>,
-        problems: &mut Problems,
-    ) {
+    fn expand_platform(&mut self, value: Value<'_>, scene: &Scene<'_>, problems: &mut Problems) {
         let expansion = match expand(value.text, scene.shell, &scene.globals) {
             Ok(expansion) => expansion,
             Err(error) => {

@@ -8,14 +8,12 @@ use crate::diagnostic::Span;
 use crate::dockerfile::command::Copy;
 use crate::dockerfile::directive::DEFAULT_ESCAPE;
 use crate::dockerfile::expand::{Quotes, Shell};
-use crate::dockerfile::heredoc;
 use crate::dockerfile::location::{self, LocationError};
-use crate::dockerfile::problem;
 use crate::dockerfile::reads::{ContextKind, ContextRead, Remote, UseKind};
 use crate::dockerfile::remote::{self, GitSource, Origin};
 use crate::dockerfile::stages::Order;
-use crate::dockerfile::value;
 use crate::dockerfile::walk::Walker;
+use crate::dockerfile::{heredoc, problem, value};
 
 /// A COPY or ADD, with its words expanded.
 struct Transfer<'c, 'a> {

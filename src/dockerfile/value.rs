@@ -103,7 +103,8 @@ pub(crate) fn is_port(value: &str) -> bool {
     let known = ["", "tcp", "udp", "sctp"].contains(&protocol.to_ascii_lowercase().as_str());
     let Some(range) = port_range(ports) else { return false };
     let host_fits = host.is_empty()
-        || port_range(host).is_some_and(|host| range.0 == range.1 || host.1 - host.0 == range.1 - range.0);
+        || port_range(host)
+            .is_some_and(|host| range.0 == range.1 || host.1 - host.0 == range.1 - range.0);
     known && host_fits && is_address(&address)
 }
 

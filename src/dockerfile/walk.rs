@@ -395,7 +395,9 @@ impl<'a> Walker<'a> {
                 problem::UNKNOWN_NAME,
                 span,
                 format!("`{name}` is not set here, and chooses what is read"),
-                format!("declare it: ARG {name}=.. or ENV {name}=..; a value of the base is unknown"),
+                format!(
+                    "declare it: ARG {name}=.. or ENV {name}=..; a value of the base is unknown"
+                ),
             );
         }
     }

@@ -146,24 +146,26 @@ fn quoted_word(line: &str, range: Range<usize>, escape: char) -> Unquoted {
 mod tests {
     use super::*;
 
-    fn flags(line: &str) -> (Vec<String>, &str) {
+    /// The flags, joined by `|`, and the rest.
+    fn flags(line: &str) -> (String, &str) {
         let (flags, rest) = split_flags(line, 0..line.len(), '\\');
-        (flags.into_iter().map(|flag| flag.text).collect(), &line[rest])
+        let flags: Vec<_> = flags.into_iter().map(|flag| flag.text).collect();
+        (flags.join("|"), &line[rest])
     }
 
     #[test]
     fn flags_end_at_the_first_other_word() {
-        assert_eq!(flags("--a=1  --b x --c"), (vec!["--a=1".into(), "--b".into()], "x --c"));
-        assert_eq!(flags("-- --from=x /d"), (vec![], "--from=x /d"));
-        assert_eq!(flags("--a"), (vec!["--a".into()], ""));
-        assert_eq!(flags("- x"), (vec![], "- x"));
+        assert_eq!(flags("--a=1  --b x --c"), ("--a=1|--b".into(), "x --c"));
+        assert_eq!(flags("-- --from=x /d"), (String::new(), "--from=x /d"));
+        assert_eq!(flags("--a"), ("--a".into(), ""));
+        assert_eq!(flags("- x"), (String::new(), "- x"));
     }
 
     #[test]
     fn flags_lose_quotes_and_escapes() {
-        assert_eq!(flags(r#"--a="x y"'z' q"#), (vec!["--a=x yz".into()], "q"));
-        assert_eq!(flags(r"--a=x\ y q\"), (vec!["--a=x y".into()], r"q\"));
-        assert_eq!(flags(r"--a=x\"), (vec!["--a=x".into()], ""));
+        assert_eq!(flags(r#"--a="x y"'z' q"#), ("--a=x yz".into(), "q"));
+        assert_eq!(flags(r"--a=x\ y q\"), ("--a=x y".into(), r"q\"));
+        assert_eq!(flags(r"--a=x\"), ("--a=x".into(), ""));
     }
 
     #[test]
@@ -180,7 +182,7 @@ mod tests {
         let words: Vec<_> =
             split_blanks(line, 0..line.len()).into_iter().map(|word| &line[word]).collect();
         assert_eq!(words, ["a", "'b", "c'", "\u{a0}d"]);
-        assert_eq!(split_blanks("", 0..0), []);
+        assert!(split_blanks("", 0..0).is_empty());
     }
 
     #[test]
