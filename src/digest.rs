@@ -292,7 +292,9 @@ mod tests {
     fn oci_digests_are_checked() {
         let hex = "0".repeat(64);
         assert!(format!("sha256:{hex}").parse::<OciDigest>().is_ok());
-        for wrong in ["", "sha256", "sha256:abc", &format!("SHA256:{hex}"), &format!("sha256:{hex}0")] {
+        for wrong in
+            ["", "sha256", "sha256:abc", &format!("SHA256:{hex}"), &format!("sha256:{hex}0")]
+        {
             assert!(wrong.parse::<OciDigest>().is_err(), "{wrong}");
         }
     }

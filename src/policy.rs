@@ -48,10 +48,15 @@ fn layer_order(graph: &ImageGraph, layers: &Layers, image: &Image, row: usize) -
             continue;
         }
         let (here, there) = (&layers.layers[row].name, &layers.layers[above].name);
-        let message = format!("layer `{here}` may not build on layer `{there}` (`{}`)", parent.spec.name);
+        let message =
+            format!("layer `{here}` may not build on layer `{there}` (`{}`)", parent.spec.name);
         let help = match above > row {
-            true => format!("`{there}` stands below `{here}` in layers.toml: move the image, or what it needs"),
-            false => format!("add \"{there}\" to `from` of layer `{here}` in layers.toml if that is meant"),
+            true => format!(
+                "`{there}` stands below `{here}` in layers.toml: move the image, or what it needs"
+            ),
+            false => format!(
+                "add \"{there}\" to `from` of layer `{here}` in layers.toml if that is meant"
+            ),
         };
         let rule = Place { path: Arc::from("layers.toml"), span: Some(layers.layers[row].span) };
         problems.push(
@@ -69,7 +74,8 @@ fn no_layer(image: &Image) -> Diagnostic {
 fn external(used: &External, layer: &Layer) -> Option<Diagnostic> {
     let externals = layer.externals.as_ref()?;
     let normalised = used.normalised.to_string();
-    if externals.globs.is_match(&normalised) || externals.globs.is_match(used.normalised.familiar()) {
+    if externals.globs.is_match(&normalised) || externals.globs.is_match(used.normalised.familiar())
+    {
         return None;
     }
     let message = format!("layer `{}` may not build on `{}`", layer.name, used.reference);

@@ -28,13 +28,26 @@ const STYLES: Styles = Styles::styled()
 )]
 pub struct Arguments {
     /// Act as if started in this directory
-    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true, env = "IMGRAPH_DIRECTORY")]
+    #[arg(
+        short = 'C',
+        long = "directory",
+        value_name = "DIR",
+        global = true,
+        env = "IMGRAPH_DIRECTORY"
+    )]
     pub directory: Option<PathBuf>,
     /// The engine that builds [default: the first that is there]
     #[arg(long, value_enum, global = true, env = "IMGRAPH_ENGINE")]
     pub engine: Option<EngineName>,
     /// When to use colours
-    #[arg(long, value_enum, value_name = "WHEN", global = true, default_value_t, env = "IMGRAPH_COLOR")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        global = true,
+        default_value_t,
+        env = "IMGRAPH_COLOR"
+    )]
     pub color: When,
     /// What to do
     #[command(subcommand)]
@@ -257,7 +270,8 @@ impl std::str::FromStr for Jobs {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "a number of builds such as 4, or a share of the cores such as 50%".to_owned();
+        let wrong =
+            || "a number of builds such as 4, or a share of the cores such as 50%".to_owned();
         let (digits, percent) = match text.strip_suffix('%') {
             Some(digits) => (digits, true),
             None => (text, false),

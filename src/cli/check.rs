@@ -31,7 +31,8 @@ pub(crate) fn run(arguments: &Check, settings: &Settings) -> Result<u8, Failure>
             write(&mut io::stdout(), &diagnostics::json(&problems, &sources));
         }
         PlanFormat::Text if problems.is_empty() => {
-            let text = format!("nothing is wrong with {}\n", sentence::count(images.len(), "image"));
+            let text =
+                format!("nothing is wrong with {}\n", sentence::count(images.len(), "image"));
             write(&mut io::stdout(), &text);
         }
         PlanFormat::Text => session.say(&problems, settings, &mut io::stdout()),

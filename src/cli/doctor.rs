@@ -2,8 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "looks at the limits of the machine")]
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io;
+use std::{fs, io};
 
 use serde_json::json;
 
@@ -77,12 +76,14 @@ fn buildah(choice: &Choice) -> Finding {
 
 fn git(settings: &Settings) -> Finding {
     if !settings.finds("git") {
-        let help = "install git; without it only fingerprints decide, which is enough for a rebuild";
+        let help =
+            "install git; without it only fingerprints decide, which is enough for a rebuild";
         return doubtful("git", "not found".to_owned(), Some(help.to_owned()));
     }
-    let shallow = settings.root().ok().is_some_and(|root| {
-        root.ancestors().any(|dir| dir.join(".git/shallow").exists())
-    });
+    let shallow = settings
+        .root()
+        .ok()
+        .is_some_and(|root| root.ancestors().any(|dir| dir.join(".git/shallow").exists()));
     match shallow {
         true => doubtful(
             "git",

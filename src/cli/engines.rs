@@ -13,19 +13,19 @@ use crate::engine::simulate::{self, Simulate};
 
 /// An engine that was chosen, before anything is asked of it.
 #[derive(Clone, Debug)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// Which.
-    pub name: EngineName,
+    pub(crate) name: EngineName,
     /// Its class in records.
-    pub class: &'static str,
+    pub(crate) class: &'static str,
     /// Whose rules Dockerfiles are expanded by.
-    pub flavour: Flavour,
+    pub(crate) flavour: Flavour,
     /// Which, and why, for people.
-    pub note: String,
+    pub(crate) note: String,
 }
 
 /// Chooses an engine: what was asked for, else what `layers.toml` names, else the first that is there.
-pub fn choose(settings: &Settings, configured: Option<&str>) -> Result<Choice, Failure> {
+pub(crate) fn choose(settings: &Settings, configured: Option<&str>) -> Result<Choice, Failure> {
     let asked = match (settings.engine, configured) {
         (Some(EngineName::Auto) | None, None | Some("auto")) => None,
         (Some(name), _) if name != EngineName::Auto => Some((name, "asked for")),
@@ -33,7 +33,9 @@ pub fn choose(settings: &Settings, configured: Option<&str>) -> Result<Choice, F
         (_, Some("simulate")) => Some((EngineName::Simulate, "named in layers.toml")),
         (_, Some(other)) => {
             let message = format!("layers.toml names an engine `{other}` that is not known");
-            return Err(Failure::new(Exit::WORKSPACE, message).help("it is one of auto, buildah, simulate"));
+            return Err(
+                Failure::new(Exit::WORKSPACE, message).help("it is one of auto, buildah, simulate")
+            );
         }
         (_, None) => None,
     };
@@ -61,7 +63,7 @@ fn by_buildah(why: &str) -> Choice {
 
 impl Choice {
     /// Opens the engine for a workspace.
-    pub fn open(
+    pub(crate) fn open(
         &self,
         root: &Path,
         state: &Path,
@@ -72,7 +74,7 @@ impl Choice {
             EngineName::Auto | EngineName::Buildah => {
                 let environment = environment.clone();
                 Box::new(Buildah::new(buildah::Options { environment, ..Default::default() }))
-            },
+            }
         })
     }
 }

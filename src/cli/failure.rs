@@ -77,7 +77,8 @@ impl From<GatherError> for Failure {
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        Self::new(Exit::UNAVAILABLE, with_causes(&error)).help("`imgraph doctor` looks for the cause")
+        Self::new(Exit::UNAVAILABLE, with_causes(&error))
+            .help("`imgraph doctor` looks for the cause")
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) fn run(arguments: &Graph, settings: &Settings) -> Result<u8, Failure>
     let session = Session::open(settings)?;
     let selected = session.select(&arguments.selection)?;
     session.judge(&BTreeSet::new(), &[], settings)?;
-    let picture = Picture { session: &session, graph: &session.loaded.graph, images: &selected.images };
+    let picture =
+        Picture { session: &session, graph: &session.loaded.graph, images: &selected.images };
     let text = match arguments.format {
         GraphFormat::Text => picture.text(),
         GraphFormat::Dot => picture.dot(),
@@ -58,8 +59,13 @@ impl Picture<'_> {
             let children = self.children(id);
             let mark = if again && !children.is_empty() { "  (see above)" } else { "" };
             let externals = self.externals(id);
-            let from = if again || externals.is_empty() { String::new() } else { format!("  <- {externals}") };
-            writeln!(text, "{prefix}{branch}{}{from}{mark}", self.graph.name(id)).unwrap_or_default();
+            let from = if again || externals.is_empty() {
+                String::new()
+            } else {
+                format!("  <- {externals}")
+            };
+            writeln!(text, "{prefix}{branch}{}{from}{mark}", self.graph.name(id))
+                .unwrap_or_default();
             if again {
                 continue;
             }
@@ -76,10 +82,12 @@ impl Picture<'_> {
     }
 
     fn dot(&self) -> String {
-        let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+        let quoted =
+            |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
         let mut text = String::from("digraph images {\n  rankdir=LR;\n  node [shape=box];\n");
         for (row, (layer, images)) in self.by_layer().into_iter().enumerate() {
-            writeln!(text, "  subgraph cluster_{row} {{\n    label={};", quoted(&layer)).unwrap_or_default();
+            writeln!(text, "  subgraph cluster_{row} {{\n    label={};", quoted(&layer))
+                .unwrap_or_default();
             for id in images {
                 writeln!(text, "    {};", quoted(self.graph.name(id).as_str())).unwrap_or_default();
             }
@@ -132,9 +140,7 @@ impl Picture<'_> {
                 "externals": image.externals.iter().map(|it| &it.reference).collect::<Vec<_>>(),
             })
         };
-        let edge = |(parent, child, kind): (ImageId, ImageId, UseKind)| {
-            json!({ "parent": self.graph.name(parent), "child": self.graph.name(child), "kind": kind })
-        };
+        let edge = |(parent, child, kind): (ImageId, ImageId, UseKind)| json!({ "parent": self.graph.name(parent), "child": self.graph.name(child), "kind": kind });
         let images: Vec<Value> = self.images.iter().map(image).collect();
         let edges: Vec<Value> = self.edges().into_iter().map(edge).collect();
         format!("{}\n", json!({ "version": 1, "images": images, "edges": edges }))

@@ -49,7 +49,9 @@ pub(crate) fn run(arguments: &Init, settings: &Settings) -> Result<u8, Failure> 
         sentence::count(graph.len(), "image")
     );
     if dropped {
-        report.push_str("the directories build on one another in a circle: `imgraph check` shows where\n");
+        report.push_str(
+            "the directories build on one another in a circle: `imgraph check` shows where\n",
+        );
     }
     report.push_str("next: imgraph check, then imgraph plan\n");
     write(&mut io::stdout(), &report);

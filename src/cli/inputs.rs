@@ -99,7 +99,8 @@ impl Show<'_> {
         }
         for edge in &self.image.parents {
             let name = self.session.loaded.graph.name(edge.parent);
-            writeln!(text, "parent      {name}  ({} {})", kind(edge.kind), edge.reference).unwrap_or_default();
+            writeln!(text, "parent      {name}  ({} {})", kind(edge.kind), edge.reference)
+                .unwrap_or_default();
         }
         for external in &self.image.externals {
             let pinned = match external.normalised.digest {
@@ -107,7 +108,8 @@ impl Show<'_> {
                 None => "  (not pinned: only its name counts)",
             };
             let how = kind(external.kind);
-            writeln!(text, "external    {}  ({how}){pinned}", external.reference).unwrap_or_default();
+            writeln!(text, "external    {}  ({how}){pinned}", external.reference)
+                .unwrap_or_default();
         }
         for remote in &reads.remotes {
             writeln!(text, "remote      {}", printable(&remote.url)).unwrap_or_default();
@@ -123,14 +125,18 @@ impl Show<'_> {
         }
         for step in &reads.steps {
             let first = step.text.lines().next().unwrap_or_default();
-            writeln!(text, "instruction {}{}  {first}", step.line, digest(&step.text)).unwrap_or_default();
+            writeln!(text, "instruction {}{}  {first}", step.line, digest(&step.text))
+                .unwrap_or_default();
         }
         let readers = self.readers();
         for entry in self.entries {
             let path = entry.path.to_string_lossy();
-            let line = readers.get(&entry.path).map_or_else(String::new, |line| format!("  (line {line})"));
+            let line = readers
+                .get(&entry.path)
+                .map_or_else(String::new, |line| format!("  (line {line})"));
             let hash = if hash { content(entry) } else { String::new() };
-            writeln!(text, "file        {:o} {}{hash}{line}", entry.mode, printable(&path)).unwrap_or_default();
+            writeln!(text, "file        {:o} {}{hash}{line}", entry.mode, printable(&path))
+                .unwrap_or_default();
         }
         let (file, ignored) = self.ignored;
         for left_out in ignored {

@@ -110,7 +110,8 @@ impl Look {
             }
             let (word, tone) = word(step.decision);
             let name = graph.name(step.image);
-            let time = step.predicted.map_or_else(String::new, |it| format!("  {}", sentence::about(it)));
+            let time =
+                step.predicted.map_or_else(String::new, |it| format!("  {}", sentence::about(it)));
             let why = why(session, step, if verbose == 0 { 3 } else { usize::MAX });
             let word = style.paint(tone, format!("{word:9}"));
             writeln!(text, "{word}{name}{time}{}{why}", if why.is_empty() { "" } else { "  " })
@@ -167,7 +168,8 @@ fn present(
     if history.records.is_empty() {
         return Ok(PresenceTable::default());
     }
-    let engine: Box<dyn Engine> = session.choice.open(&session.root, &session.state, &settings.environment)?;
+    let engine: Box<dyn Engine> =
+        session.choice.open(&session.root, &session.state, &settings.environment)?;
     Ok(session.presence(&*engine, history, images)?)
 }
 

@@ -1,5 +1,8 @@
 //! `imgraph rebuild`: brings the selected images up to date.
-#![expect(clippy::disallowed_methods, reason = "makes the folders of a run, and appends a CI summary")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "makes the folders of a run, and appends a CI summary"
+)]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -14,7 +17,6 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::Preview;
 use crate::cli::session::{Planned, STATE_DIR, Selected, Session, plan};
 use crate::cli::settings::{self, Settings, write};
-use crate::clock;
 use crate::engine::{CacheUse, Engine};
 use crate::event::{Event, Summary, What};
 use crate::gather::inputs;
@@ -24,13 +26,13 @@ use crate::image::ImageId;
 use crate::ledger::{Holder, Ledger, Lock};
 use crate::report::{Reporter, attended};
 use crate::run::{self, Options, Run};
-use crate::signal;
+use crate::{clock, signal};
 
 /// How many runs keep their folder of logs.
 const KEPT_RUNS: usize = 30;
 
 /// Runs the verb.
-pub fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failure> {
+pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failure> {
     if let Some(format) = arguments.dry_run {
         let preview =
             Preview { selection: &arguments.selection, force: arguments.force, verbose: 0 };
@@ -52,11 +54,7 @@ pub fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failure> {
     Ok(exit_code(&outcome))
 }
 
-fn open_ledger(
-    session: &Session,
-    arguments: &Rebuild,
-    cancel: &Cancel,
-) -> Result<Ledger, Failure> {
+fn open_ledger(session: &Session, arguments: &Rebuild, cancel: &Cancel) -> Result<Ledger, Failure> {
     let me = Holder::this_process("imgraph rebuild", clock::now());
     if arguments.no_wait {
         return Ok(Ledger::open(&session.state, &me, Lock::NoWait)?);
@@ -79,8 +77,9 @@ fn open_ledger(
 /// What the last run did not bring to an end.
 fn unfinished(session: &Session, history: &History) -> Result<Selected, Failure> {
     let Some(last) = &history.last_run else {
-        return Err(Failure::new(Exit::USAGE, "there is no last run")
-            .help("`imgraph rebuild` makes one"));
+        return Err(
+            Failure::new(Exit::USAGE, "there is no last run").help("`imgraph rebuild` makes one")
+        );
     };
     let open = |ended: &Ended| matches!(ended, Ended::Failed | Ended::Blocked | Ended::NotReached);
     let names = last.ended.iter().filter(|(_, ended)| open(ended)).map(|(name, _)| name);
@@ -112,8 +111,7 @@ fn rebuild(
     let presence = presence?;
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
     let facts = session.facts(&present);
-    let Planned { plan, entries } =
-        plan(&facts, &history, gathered, &selected.images, &forced);
+    let Planned { plan, entries } = plan(&facts, &history, gathered, &selected.images, &forced);
     drop(history);
 
     let id = ledger.next_run_id(clock::now());
@@ -135,7 +133,16 @@ fn rebuild(
     let scratch = options.scratch.clone();
     let (report, outputs) = settings.report(&arguments.output);
     let reporter = Mutex::new(Reporter::new(report, outputs));
-    let work = Run { facts, plan: &plan, entries, forced: &forced, engine: &*engine, disk: &disk, ledger, options };
+    let work = Run {
+        facts,
+        plan: &plan,
+        entries,
+        forced: &forced,
+        engine: &*engine,
+        disk: &disk,
+        ledger,
+        options,
+    };
     let tell = &mut |what: What| {
         let event = Event { time: clock::now(), what };
         reporter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).event(&event);
@@ -206,4 +213,3 @@ fn exit_code(summary: &Summary) -> u8 {
         _ => Exit::IMAGE_FAILED,
     }
 }
-

@@ -24,34 +24,34 @@ use crate::plan::{self, Facts, Plan, Wanted, key_reference};
 use crate::report::diagnostics::{self, Look};
 
 /// The directory of the state, below the workspace root.
-pub const STATE_DIR: &str = ".imgraph";
+pub(crate) const STATE_DIR: &str = ".imgraph";
 
 /// A workspace that a verb works on.
-pub struct Session {
+pub(crate) struct Session {
     /// Its root, absolute.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Where imgraph remembers, absolute.
-    pub state: PathBuf,
+    pub(crate) state: PathBuf,
     /// The workspace with its graph.
-    pub loaded: Loaded,
+    pub(crate) loaded: Loaded,
     /// The engine that would build.
-    pub choice: Choice,
+    pub(crate) choice: Choice,
     /// No lock file pins anything: references stand for themselves.
-    pub pins: BTreeMap<String, OciDigest>,
+    pub(crate) pins: BTreeMap<String, OciDigest>,
 }
 
 /// Images to work on.
 #[derive(Clone, Debug)]
-pub struct Selected {
+pub(crate) struct Selected {
     /// Those that were asked for.
-    pub asked: BTreeSet<ImageId>,
+    pub(crate) asked: BTreeSet<ImageId>,
     /// The same with the ancestors that they need.
-    pub images: BTreeSet<ImageId>,
+    pub(crate) images: BTreeSet<ImageId>,
 }
 
 impl Session {
     /// Loads the workspace around the working directory. What is wrong with it is not said yet.
-    pub fn open(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, Failure> {
         let root = settings.root()?;
         let configured = workspace::configured_engine(&root);
         let choice = engines::choose(settings, configured.as_deref())?;
@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// A workspace of one Dockerfile that lies anywhere. Nothing of it is remembered.
-    pub fn lone(settings: &Settings, file: &Path) -> Result<Self, Failure> {
+    pub(crate) fn lone(settings: &Settings, file: &Path) -> Result<Self, Failure> {
         let file = settings.directory.join(file);
         let choice = engines::choose(settings, None)?;
         let workspace = workspace::lone(&file)?;
@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// The images of a selection. Fails with exit code 4 if there is none and that is asked for.
-    pub fn select(&self, selection: &Selection) -> Result<Selected, Failure> {
+    pub(crate) fn select(&self, selection: &Selection) -> Result<Selected, Failure> {
         let graph = &self.loaded.graph;
         let asked = select(graph, &self.loaded.workspace.layers, &selection.all())?;
         if asked.is_empty() && selection.fail_if_no_match {
@@ -85,7 +85,7 @@ impl Session {
 
     /// Says what is wrong. Fails if an error stands in the way of the given images: in
     /// `layers.toml`, or in a Dockerfile of one of them. Errors elsewhere do not.
-    pub fn judge(
+    pub(crate) fn judge(
         &self,
         images: &BTreeSet<ImageId>,
         more: &[Diagnostic],
@@ -110,14 +110,14 @@ impl Session {
     }
 
     /// Draws diagnostics.
-    pub fn say(&self, problems: &[Diagnostic], settings: &Settings, to: &mut dyn Write) {
+    pub(crate) fn say(&self, problems: &[Diagnostic], settings: &Settings, to: &mut dyn Write) {
         let sources = self.loaded.workspace.sources(problems);
         let look = Look { style: settings.style_err(), ..Look::default() };
         write(to, &diagnostics::draw(problems, &sources, look));
     }
 
     /// What reads the disk for this workspace.
-    pub fn disk<'a>(&'a self, stat: &'a StatCache) -> Disk<'a> {
+    pub(crate) fn disk<'a>(&'a self, stat: &'a StatCache) -> Disk<'a> {
         Disk {
             workspace: &self.loaded.workspace,
             graph: &self.loaded.graph,
@@ -127,7 +127,10 @@ impl Session {
     }
 
     /// What decisions rest on.
-    pub fn facts<'a>(&'a self, present: &'a dyn Fn(ImageId, &Record) -> Presence) -> Facts<'a> {
+    pub(crate) fn facts<'a>(
+        &'a self,
+        present: &'a dyn Fn(ImageId, &Record) -> Presence,
+    ) -> Facts<'a> {
         Facts {
             graph: &self.loaded.graph,
             layers: &self.loaded.workspace.layers,
@@ -139,7 +142,7 @@ impl Session {
     }
 
     /// The output of a record with the references that its image shall have.
-    pub fn wanted_output(&self, id: ImageId, record: &Record) -> Output {
+    pub(crate) fn wanted_output(&self, id: ImageId, record: &Record) -> Output {
         let spec = &self.loaded.graph.image(id).spec;
         let mut references = spec.references();
         references.push(key_reference(&spec.repository, &record.build_key));
@@ -147,7 +150,7 @@ impl Session {
     }
 
     /// Asks the engine once where the recorded outputs of the given images are.
-    pub fn presence(
+    pub(crate) fn presence(
         &self,
         engine: &dyn Engine,
         history: &History,
@@ -156,7 +159,8 @@ impl Session {
         let graph = &self.loaded.graph;
         let recorded = images.iter().filter_map(|id| {
             let record = history.records.get(graph.name(*id))?;
-            (record.engine == self.choice.class).then(|| (*id, record.build_key, self.wanted_output(*id, record)))
+            (record.engine == self.choice.class)
+                .then(|| (*id, record.build_key, self.wanted_output(*id, record)))
         });
         let recorded: Vec<(ImageId, Digest, Output)> = recorded.collect();
         let outputs: Vec<&Output> = recorded.iter().map(|(_, _, output)| output).collect();
@@ -168,12 +172,18 @@ impl Session {
 
 /// The answers of an engine, by image and build key.
 #[derive(Clone, Debug, Default)]
-pub struct PresenceTable(BTreeMap<(ImageId, Digest), Presence>);
+pub(crate) struct PresenceTable(BTreeMap<(ImageId, Digest), Presence>);
 
 impl PresenceTable {
     /// Where the output of a record is. What was not asked in the beginning is asked now; an engine
     /// that does not answer has nothing.
-    pub fn of(&self, session: &Session, engine: &dyn Engine, id: ImageId, record: &Record) -> Presence {
+    pub(crate) fn of(
+        &self,
+        session: &Session,
+        engine: &dyn Engine,
+        id: ImageId,
+        record: &Record,
+    ) -> Presence {
         if let Some(answer) = self.0.get(&(id, record.build_key)) {
             return answer.clone();
         }
@@ -183,21 +193,21 @@ impl PresenceTable {
     }
 
     /// The same without an engine: what is recorded is taken to be there.
-    pub fn assumed(&self, id: ImageId, record: &Record) -> Presence {
+    pub(crate) fn assumed(&self, id: ImageId, record: &Record) -> Presence {
         self.0.get(&(id, record.build_key)).cloned().unwrap_or(Presence::Present)
     }
 }
 
 /// What was gathered, and the plan that follows from it.
-pub struct Planned {
+pub(crate) struct Planned {
     /// The plan.
-    pub plan: Plan,
+    pub(crate) plan: Plan,
     /// The contexts, by image.
-    pub entries: Vec<Option<Vec<Entry>>>,
+    pub(crate) entries: Vec<Option<Vec<Entry>>>,
 }
 
 /// Plans the given images.
-pub fn plan(
+pub(crate) fn plan(
     facts: &Facts<'_>,
     history: &History,
     gathered: Gathered,

@@ -78,11 +78,13 @@ impl Tree<'_> {
                 writeln!(text, "{indent}{}", self.located(id, reason)).unwrap_or_default();
             }
             if step.decision == Decision::Restore {
-                let line = "an earlier build from the same inputs is in the store: it gets its tags back";
+                let line =
+                    "an earlier build from the same inputs is in the store: it gets its tags back";
                 writeln!(text, "{indent}{line}").unwrap_or_default();
             }
             if step.reasons.is_empty() && !step.waits_for.is_empty() {
-                writeln!(text, "{indent}nothing of its own changed; its parents decide:").unwrap_or_default();
+                writeln!(text, "{indent}nothing of its own changed; its parents decide:")
+                    .unwrap_or_default();
             }
             todo.extend(step.waits_for.iter().rev().map(|parent| (*parent, depth + 1)));
         }
@@ -138,7 +140,10 @@ impl Tree<'_> {
                 "waits_for": step.waits_for.iter().map(|id| graph.name(*id)).collect::<Vec<_>>(),
             })
         };
-        let steps: Vec<Value> = steps.filter(|step| step.decision != Decision::Fresh || step.image == id).map(object).collect();
+        let steps: Vec<Value> = steps
+            .filter(|step| step.decision != Decision::Fresh || step.image == id)
+            .map(object)
+            .collect();
         json!({ "version": 1, "image": graph.name(id), "steps": steps })
     }
 }

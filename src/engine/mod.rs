@@ -10,13 +10,12 @@ pub mod simulate;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use crate::cancel::Cancel;
 use crate::context::Entry;
 use crate::digest::{Digest, OciDigest};
 use crate::history::Output;
-use crate::image::{ImageName, Platform};
-
-pub use crate::cancel::Cancel;
 pub use crate::history::Presence;
+use crate::image::{ImageName, Platform};
 
 /// Something that builds images and keeps them in a store.
 pub trait Engine: Sync {

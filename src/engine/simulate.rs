@@ -310,7 +310,12 @@ fn oci(digest: &Digest) -> OciDigest {
 /// `20ms` or `2s`.
 fn duration(text: &str) -> Result<Duration, EngineError> {
     let number = |unit: &str| text.strip_suffix(unit).and_then(|number| number.parse().ok());
-    number("ms").map(Duration::from_millis).or_else(|| number("s").map(Duration::from_secs)).ok_or_else(
-        || EngineError::Unsupported(format!("{SCRIPT}: `{text}` is not a duration such as 20ms or 2s")),
-    )
+    number("ms")
+        .map(Duration::from_millis)
+        .or_else(|| number("s").map(Duration::from_secs))
+        .ok_or_else(|| {
+            EngineError::Unsupported(format!(
+                "{SCRIPT}: `{text}` is not a duration such as 20ms or 2s"
+            ))
+        })
 }

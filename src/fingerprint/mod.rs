@@ -91,7 +91,10 @@ pub fn walk<'a>(
     visit(setting("target", Cow::Borrowed(image.spec.target.as_deref().unwrap_or(""))));
     visit(setting("frontend", Cow::Borrowed(image.reads.frontend.as_deref().unwrap_or(""))));
     for step in &image.reads.steps {
-        visit(Leaf::Instruction { line: step.line, text: Digest::of_content(step.text.as_bytes()) });
+        visit(Leaf::Instruction {
+            line: step.line,
+            text: Digest::of_content(step.text.as_bytes()),
+        });
     }
     for (name, value) in &image.reads.args {
         visit(Leaf::Arg { name: name.into(), value: Digest::of_content(value.as_bytes()) });

@@ -7,12 +7,11 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{fs, io};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -20,10 +19,9 @@ use crate::cancel::Cancel;
 use crate::clock::Timer;
 use crate::digest::{Digest, Hasher};
 use crate::fingerprint::reason::PrepareCause;
-use crate::gather::GatherError;
-use crate::gather::hash;
 use crate::gather::root::{Kind, Root};
 use crate::gather::stat::{Known, StatCache};
+use crate::gather::{GatherError, hash};
 use crate::history::Prepared;
 use crate::layers::Prepare;
 use crate::process::{self, Exit, ProcessError};
@@ -215,7 +213,9 @@ fn matching(directory: &Path, patterns: &[String]) -> Result<BTreeSet<PathBuf>, 
     let mut found = BTreeSet::new();
     let is_glob = |pattern: &&String| pattern.contains(['*', '?', '[', '{']);
     let plain = patterns.iter().filter(|pattern| !is_glob(pattern));
-    found.extend(plain.map(|pattern| plain_path(pattern)).filter(|path| directory.join(path).is_file()));
+    found.extend(
+        plain.map(|pattern| plain_path(pattern)).filter(|path| directory.join(path).is_file()),
+    );
     let globs: Vec<String> = patterns.iter().filter(is_glob).cloned().collect();
     if globs.is_empty() {
         return Ok(found);

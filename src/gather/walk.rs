@@ -3,7 +3,10 @@
 //! Directory by directory, all of one depth at once on all cores; nothing recurses. `.gitignore` and
 //! `ignore = [..]` are respected, hidden directories are passed over. A symbolic link to a directory
 //! is another name for what it leads to, never a way to walk, so that it cannot loop.
-#![expect(clippy::disallowed_methods, reason = "this module lists directories and reads Dockerfiles")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this module lists directories and reads Dockerfiles"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,8 +29,21 @@ const UNREADABLE: &str = "IG007";
 
 /// Endings that are never Dockerfiles: what makes one, and what stands beside one.
 const NOT_DOCKERFILES: &[&str] = &[
-    ".template", ".j2", ".jinja2", ".in", ".tmpl", ".tpl", ".gotpl", ".em", ".dockerignore",
-    ".containerignore", ".orig", ".rej", ".bak", ".swp", "~",
+    ".template",
+    ".j2",
+    ".jinja2",
+    ".in",
+    ".tmpl",
+    ".tpl",
+    ".gotpl",
+    ".em",
+    ".dockerignore",
+    ".containerignore",
+    ".orig",
+    ".rej",
+    ".bak",
+    ".swp",
+    "~",
 ];
 
 /// What discovery found.
@@ -165,7 +181,8 @@ impl Rules<'_> {
             }
             return;
         };
-        let path = if dir.path.is_empty() { name.to_owned() } else { format!("{}/{name}", dir.path) };
+        let path =
+            if dir.path.is_empty() { name.to_owned() } else { format!("{}/{name}", dir.path) };
         let is_link = kind.is_symlink();
         let is_dir = kind.is_dir() || is_link && entry.path().is_dir();
         if !is_dir && !self.is_dockerfile(name, &path) || is_dir && name.starts_with('.') {
@@ -209,7 +226,9 @@ impl Rules<'_> {
         }
         let usual = ["Dockerfile", "Containerfile"].iter().any(|word| {
             name == *word
-                || name.strip_prefix(word).is_some_and(|rest| rest.len() > 1 && rest.starts_with('.'))
+                || name
+                    .strip_prefix(word)
+                    .is_some_and(|rest| rest.len() > 1 && rest.starts_with('.'))
                 || name.strip_suffix(word).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
         });
         usual && !NOT_DOCKERFILES.iter().any(|ending| name.ends_with(ending))
@@ -224,7 +243,9 @@ impl Rules<'_> {
             match ignore.matched(&full, is_dir) {
                 ignore::Match::None => (),
                 ignore::Match::Whitelist(_) => return None,
-                ignore::Match::Ignore(glob) => return Some(format!("`{}` of .gitignore", glob.original())),
+                ignore::Match::Ignore(glob) => {
+                    return Some(format!("`{}` of .gitignore", glob.original()));
+                }
             }
         }
         None
@@ -252,7 +273,8 @@ fn follow_links(rules: &Rules<'_>, links: Vec<String>, tree: &mut Tree) {
         let target = fs::canonicalize(rules.images.join(&link));
         let inside = target.ok().and_then(|target| inside(&images, &target));
         let Some(target) = inside else {
-            let message = "this link leads out of the images directory and is passed over".to_owned();
+            let message =
+                "this link leads out of the images directory and is passed over".to_owned();
             let mut problem = rules.problem(ODD_LINK, &link, message);
             problem.severity = crate::diagnostic::Severity::Note;
             tree.problems.push(problem);

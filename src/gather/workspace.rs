@@ -98,7 +98,8 @@ fn no_images(root: &Path, layers: &Layers) -> Diagnostic {
         true => format!("there is no Dockerfile below `{images}`"),
         false => format!("there is no directory `{images}`"),
     };
-    let help = "put a Dockerfile into images/<layer>/<name>/, or set [workspace] images in layers.toml";
+    let help =
+        "put a Dockerfile into images/<layer>/<name>/, or set [workspace] images in layers.toml";
     Diagnostic::error(NO_IMAGES, message).at_place(place).help(help)
 }
 
@@ -123,7 +124,8 @@ impl Workspace {
         let mut sources = Sources::default();
         sources.insert(Arc::from(LAYERS_FILE), Arc::clone(&self.layers_text));
         let related = |problem: &Diagnostic| {
-            let related: Vec<Place> = problem.related.iter().map(|(place, _)| place.clone()).collect();
+            let related: Vec<Place> =
+                problem.related.iter().map(|(place, _)| place.clone()).collect();
             problem.place.iter().cloned().chain(related).map(|place| place.path).collect::<Vec<_>>()
         };
         let wanted: std::collections::BTreeSet<Arc<str>> =

@@ -287,7 +287,9 @@ fn inherit(
     }
     for id in order::sort(&graph).order {
         let legacies: BTreeMap<String, Legacy> = bases(&images[id.index()].reads, provided)
-            .map(|(reference, parent)| (reference.to_owned(), legacy(&images[parent.index()].reads)))
+            .map(|(reference, parent)| {
+                (reference.to_owned(), legacy(&images[parent.index()].reads))
+            })
             .filter(|(_, legacy)| !legacy.onbuild.is_empty() || !legacy.config.env.is_empty())
             .collect();
         if !legacies.is_empty() {
@@ -298,10 +300,7 @@ fn inherit(
 }
 
 /// The images of the workspace that stages are FROM.
-fn bases<'a>(
-    reads: &'a Reads,
-    provided: &'a Provided,
-) -> impl Iterator<Item = (&'a str, ImageId)> {
+fn bases<'a>(reads: &'a Reads, provided: &'a Provided) -> impl Iterator<Item = (&'a str, ImageId)> {
     let bases = reads.images.iter().filter(|used| used.kind == UseKind::From);
     bases.filter_map(|used| Some((used.reference.as_str(), provided.image(&used.reference)?)))
 }
@@ -366,7 +365,10 @@ fn find_edges(
 
 fn other_platform(used: &ImageUse, parent: &Image) -> Diagnostic {
     let name = &parent.spec.name;
-    let message = format!("`{}` is wanted for {}, but `{name}` is built for {}", used.reference, used.platform, parent.platform);
+    let message = format!(
+        "`{}` is wanted for {}, but `{name}` is built for {}",
+        used.reference, used.platform, parent.platform
+    );
     let help = format!(
         "give `{name}` a second section in layers.toml with platforms = [\"{}\"]",
         used.platform
@@ -382,8 +384,10 @@ fn stage_collisions(reads: &Reads, parents: &[Edge]) -> Vec<Diagnostic> {
         reads.stage_names.iter().any(|stage| *stage == plain.to_lowercase())
     };
     let problem = |edge: &Edge| {
-        let message =
-            format!("`{}` is an image of the workspace and also the name of a stage", edge.reference);
+        let message = format!(
+            "`{}` is an image of the workspace and also the name of a stage",
+            edge.reference
+        );
         Diagnostic::error(STAGE_COLLISION, message)
             .at(edge.span)
             .help("rename the stage: an engine would take the image for both")

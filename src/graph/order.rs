@@ -60,7 +60,8 @@ fn cycles<E>(graph: &DiGraph<(), E>, left: BTreeSet<NodeIndex>) -> Vec<Vec<Image
         if let Some(first) = walk.iter().position(|step| *step == node)
             && !seen.contains(&node)
         {
-            let mut cycle: Vec<ImageId> = walk[first..].iter().rev().copied().map(image_id).collect();
+            let mut cycle: Vec<ImageId> =
+                walk[first..].iter().rev().copied().map(image_id).collect();
             let smallest = (0..cycle.len()).min_by_key(|index| cycle[*index]).unwrap_or(0);
             cycle.rotate_left(smallest);
             cycles.push(cycle);

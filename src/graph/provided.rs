@@ -78,7 +78,8 @@ impl Provided {
             Some(other) if other != id => {
                 let (one, two) = (&specs[other.index()].name, &specs[id.index()].name);
                 let message = format!("`{one}` and `{two}` both provide `{text}`");
-                let help = "give one of them another `repository`, `version` or `tags` in layers.toml";
+                let help =
+                    "give one of them another `repository`, `version` or `tags` in layers.toml";
                 Err(Diagnostic::error(PROVIDED_TWICE, message).help(help))
             }
             _ => Ok(()),
@@ -115,14 +116,18 @@ impl Provided {
             Found::Image(id) => return Meaning::Image(id),
             Found::Frozen(id) => {
                 let name = &self.names[id.index()];
-                let message = format!("`{text}` is `{name}` frozen at a digest: it is not rebuilt with it");
+                let message =
+                    format!("`{text}` is `{name}` frozen at a digest: it is not rebuilt with it");
                 problems.push(
-                    Diagnostic::note(FROZEN, message).at(span).help("drop the digest to follow the workspace"),
+                    Diagnostic::note(FROZEN, message)
+                        .at(span)
+                        .help("drop the digest to follow the workspace"),
                 );
             }
             Found::OtherTag(id) => {
                 let name = &self.names[id.index()];
-                let message = format!("`{text}` is a published release of `{name}`, not the one built here");
+                let message =
+                    format!("`{text}` is a published release of `{name}`, not the one built here");
                 problems.push(
                     Diagnostic::note(PINNED_RELEASE, message)
                         .at(span)
@@ -180,7 +185,8 @@ impl Provided {
         });
         let path = inside.unwrap_or(&repository);
         if let Some((dir, why)) = setting.hidden.iter().find(|(dir, _)| is_inside(path, dir)) {
-            let message = format!("`{text}` is an image of this workspace that is left out ({why})");
+            let message =
+                format!("`{text}` is an image of this workspace that is left out ({why})");
             let help = format!("take `{dir}` out of what is ignored, or build from another image");
             return Some(Diagnostic::error(HIDDEN, message).help(help));
         }

@@ -161,8 +161,7 @@ fn non_empty(
     graph: &ImageGraph,
     matches: impl Fn(ImageId) -> bool,
 ) -> Result<BTreeSet<ImageId>, SelectError> {
-    let ids: BTreeSet<ImageId> =
-        graph.iter().map(|(id, _)| id).filter(|id| matches(*id)).collect();
+    let ids: BTreeSet<ImageId> = graph.iter().map(|(id, _)| id).filter(|id| matches(*id)).collect();
     if ids.is_empty() { Err(unknown(word, graph)) } else { Ok(ids) }
 }
 

@@ -152,7 +152,9 @@ fn unknown_section<'a>(
     let problem = Diagnostic::error(NO_DOCKERFILE, message).at(settings.span);
     match nearest(name.as_str(), names.map(ImageName::as_str)) {
         Some(meant) => problem.help(format!("did you mean `{meant}`?")),
-        None => problem.help("name its file with `dockerfile = ..`, relative to the images directory"),
+        None => {
+            problem.help("name its file with `dockerfile = ..`, relative to the images directory")
+        }
     }
 }
 
@@ -192,8 +194,9 @@ fn spec(
     let linked = linked.map(|path| with_registry(layers, &alias_repository(rule, path)));
     Ok(ImageSpec {
         found: index,
-        context: context_dir(&directory, settings.context.as_deref())
-            .map_err(|message| message.at_place(Place { path: Arc::from("layers.toml"), span: Some(settings.span) }))?,
+        context: context_dir(&directory, settings.context.as_deref()).map_err(|message| {
+            message.at_place(Place { path: Arc::from("layers.toml"), span: Some(settings.span) })
+        })?,
         directory,
         dockerfile,
         target: settings.target.clone(),
@@ -211,10 +214,7 @@ fn spec(
     })
 }
 
-fn one_platform(
-    layers: &Layers,
-    settings: &ImageSettings,
-) -> Result<Option<Platform>, Diagnostic> {
+fn one_platform(layers: &Layers, settings: &ImageSettings) -> Result<Option<Platform>, Diagnostic> {
     match &settings.platforms[..] {
         [] => Ok(layers.workspace.platform.clone()),
         [platform] => Ok(Some(platform.clone())),
@@ -379,7 +379,10 @@ mod tests {
         assert_eq!(problems, []);
         let (specs, problems) = specs(&layers, &found(paths));
         assert_eq!(problems, []);
-        specs.iter().map(|spec| format!("{} = {}", spec.name, spec.references().join(" "))).collect()
+        specs
+            .iter()
+            .map(|spec| format!("{} = {}", spec.name, spec.references().join(" ")))
+            .collect()
     }
 
     #[test]
@@ -405,7 +408,10 @@ mod tests {
               { repository = "{name}" },
             ]"#;
         assert_eq!(
-            references(config, &["php/8.3.Dockerfile", "debian/sid/curl/Dockerfile", "x/y/Dockerfile"]),
+            references(
+                config,
+                &["php/8.3.Dockerfile", "debian/sid/curl/Dockerfile", "x/y/Dockerfile"]
+            ),
             [
                 "debian/sid/curl = lagoon/deps:sid-curl",
                 "php/8.3 = lagoon/php-8.3:latest",
@@ -452,7 +458,9 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_is_named_with_what_was_meant() {
-        let (layers, _) = crate::layers::parse("[image.\"apps/ap1\"]\ntarget='x'\n[image.y]\ndockerfile='apps/api/Dockerfil'");
+        let (layers, _) = crate::layers::parse(
+            "[image.\"apps/ap1\"]\ntarget='x'\n[image.y]\ndockerfile='apps/api/Dockerfil'",
+        );
         let (_, problems) = specs(&layers, &found(&["apps/api/Dockerfile"]));
         let help: Vec<_> = problems.iter().map(|p| p.help.clone().unwrap()).collect();
         assert_eq!(help, ["did you mean `apps/api/Dockerfile`?", "did you mean `apps/api`?"]);

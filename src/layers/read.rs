@@ -181,7 +181,8 @@ fn layer(row: (&DeTable<'_>, Span), problems: &mut Problems) -> Layer {
 }
 
 fn cutoff(reader: &TableReader<'_>, problems: &mut Problems) -> Cutoff {
-    let words = [("content", Cutoff::Content), ("digest", Cutoff::Digest), ("inputs", Cutoff::Inputs)];
+    let words =
+        [("content", Cutoff::Content), ("digest", Cutoff::Digest), ("inputs", Cutoff::Inputs)];
     word(reader, "cutoff", &words, problems).unwrap_or_default()
 }
 

@@ -201,9 +201,8 @@ pub fn decide<'a>(
     parent: &dyn Fn(&Edge) -> Parent<'a>,
 ) -> Verdict {
     let record = history.records.get(&inputs.image.spec.name);
-    let ours = record.filter(|record| {
-        record.engine == facts.engine && record.platform == inputs.image.platform
-    });
+    let ours = record
+        .filter(|record| record.engine == facts.engine && record.platform == inputs.image.platform);
     if let Some(record) = ours.filter(|record| record.build_key == key) {
         return match (facts.present)(id, record) {
             Presence::Present => Verdict::Fresh,
@@ -320,7 +319,10 @@ impl Durations {
             durations.sort_unstable();
             durations[(durations.len() - 1) * 9 / 10]
         };
-        Self { own, by_layer: known.into_iter().map(|(layer, known)| (layer, slow(known))).collect() }
+        Self {
+            own,
+            by_layer: known.into_iter().map(|(layer, known)| (layer, slow(known))).collect(),
+        }
     }
 
     /// The recorded duration of an image in milliseconds.

@@ -152,8 +152,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
 
     /// The least that the run can take, where every image has a history.
     fn predicted(&self) -> Option<u64> {
-        let known: Option<Vec<u64>> =
-            self.steps.keys().map(|id| self.durations.of(*id)).collect();
+        let known: Option<Vec<u64>> = self.steps.keys().map(|id| self.durations.of(*id)).collect();
         let work: u64 = known?.iter().sum();
         let longest = self.steps.keys().map(|id| self.schedule.remaining(*id)).max()?;
         Some(longest.max(work / self.run.options.jobs as u64))
@@ -329,8 +328,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             id,
             references: spec.references(),
             previous: previous.cloned(),
-            size_limit: layer
-                .and_then(|layer| Some((layer.rules.max_size?, layer.name.clone()))),
+            size_limit: layer.and_then(|layer| Some((layer.rules.max_size?, layer.name.clone()))),
             log,
             request: Request {
                 image: spec.name.clone(),

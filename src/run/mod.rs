@@ -17,6 +17,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, mpsc};
 use std::thread::{self, Scope};
 
+pub use work::with_causes;
+
 use crate::context::Entry;
 use crate::engine::{CacheUse, Cancel, Engine};
 use crate::event::{Summary, What};
@@ -25,8 +27,6 @@ use crate::image::ImageId;
 use crate::ledger::{Ledger, LedgerError};
 use crate::plan::{Facts, Plan};
 use crate::run::dispatcher::{Dispatcher, Task};
-
-pub use work::with_causes;
 
 /// How a run goes about its plan.
 #[derive(Clone, Debug)]

@@ -1,7 +1,10 @@
 //! What a worker does: prepares, builds or tags one image, and sends what came of it.
 //!
 //! A worker decides nothing about other images and writes no record; its log file is its own.
-#![expect(clippy::disallowed_methods, reason = "workers write log files and make scratch directories")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "workers write log files and make scratch directories"
+)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -165,7 +168,13 @@ fn tell(sender: &Sender<Message>, what: What) {
 }
 
 /// Runs the `prepare` of an image and reads its context.
-pub(crate) fn prepare(shared: Shared<'_>, id: ImageId, name: &ImageName, log: &Log, sender: &Sender<Message>) {
+pub(crate) fn prepare(
+    shared: Shared<'_>,
+    id: ImageId,
+    name: &ImageName,
+    log: &Log,
+    sender: &Sender<Message>,
+) {
     let mut writer = LogWriter::new(name, log, sender);
     let prepared = shared.disk.prepare(id, shared.cancel, &mut |line| writer.line(line));
     let result = match prepared {
@@ -255,11 +264,7 @@ fn patiently(
 }
 
 /// Checks that what was hashed is what was built, finds the content id, and moves the references.
-fn finish(
-    shared: Shared<'_>,
-    job: &Job,
-    built: Option<(Built, u64)>,
-) -> Result<Outcome, Stop> {
+fn finish(shared: Shared<'_>, job: &Job, built: Option<(Built, u64)>) -> Result<Outcome, Stop> {
     let now = shared.disk.entries(job.id).map_err(Stop::Context)?;
     let Some((built, duration)) = built.filter(|_| now == job.request.files) else {
         return Ok(Outcome::Moved(now));

@@ -99,6 +99,7 @@ fn copy(source: &str) -> ContextRead {
         source: source.to_owned(),
         include: Vec::new(),
         exclude: Vec::new(),
+        unpack: false,
         require: Vec::new(),
         span: Span { start: 7, end: 9 },
     }
