@@ -50,13 +50,12 @@ fn layer_order(graph: &ImageGraph, layers: &Layers, image: &Image, row: usize) -
         let (here, there) = (&layers.layers[row].name, &layers.layers[above].name);
         let message =
             format!("layer `{here}` may not build on layer `{there}` (`{}`)", parent.spec.name);
-        let help = match above > row {
-            true => format!(
+        let help = if above > row {
+            format!(
                 "`{there}` stands below `{here}` in layers.toml: move the image, or what it needs"
-            ),
-            false => format!(
-                "add \"{there}\" to `from` of layer `{here}` in layers.toml if that is meant"
-            ),
+            )
+        } else {
+            format!("add \"{there}\" to `from` of layer `{here}` in layers.toml if that is meant")
         };
         let rule = Place { path: Arc::from("layers.toml"), span: Some(layers.layers[row].span) };
         problems.push(
@@ -79,9 +78,10 @@ fn external(used: &External, layer: &Layer) -> Option<Diagnostic> {
         return None;
     }
     let message = format!("layer `{}` may not build on `{}`", layer.name, used.reference);
-    let help = match externals.patterns.is_empty() {
-        true => "its `externals` in layers.toml allow no image from outside".to_owned(),
-        false => format!("its `externals` in layers.toml allow {}", externals.patterns.join(", ")),
+    let help = if externals.patterns.is_empty() {
+        "its `externals` in layers.toml allow no image from outside".to_owned()
+    } else {
+        format!("its `externals` in layers.toml allow {}", externals.patterns.join(", "))
     };
     Some(Diagnostic::error(EXTERNAL, message).at(used.span).help(help))
 }

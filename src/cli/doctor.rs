@@ -84,13 +84,14 @@ fn git(settings: &Settings) -> Finding {
         .root()
         .ok()
         .is_some_and(|root| root.ancestors().any(|dir| dir.join(".git/shallow").exists()));
-    match shallow {
-        true => doubtful(
+    if shallow {
+        doubtful(
             "git",
             "this clone is shallow".to_owned(),
             Some("git fetch --unshallow".to_owned()),
-        ),
-        false => good("git", "found".to_owned()),
+        )
+    } else {
+        good("git", "found".to_owned())
     }
 }
 

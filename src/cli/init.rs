@@ -37,9 +37,10 @@ pub(crate) fn run(arguments: &Init, settings: &Settings) -> Result<u8, Failure> 
     let (layers, dropped) = order(&graph);
     let text = text(&graph, &layers);
     // Written in one piece: a file that is half there would be an error at the next start.
-    let mut file = match arguments.force {
-        true => File::create(&path).map_err(failed)?,
-        false => File::create_new(&path).map_err(failed)?,
+    let mut file = if arguments.force {
+        File::create(&path).map_err(failed)?
+    } else {
+        File::create_new(&path).map_err(failed)?
     };
     file.write_all(text.as_bytes()).map_err(failed)?;
     let mut report = format!(

@@ -35,12 +35,13 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
     session.judge(&BTreeSet::from([id]), &problems, settings)?;
     let entries = listed.unwrap_or_default();
     let image = session.loaded.graph.image(id);
-    let ignored = match arguments.ignored {
-        true => disk.ignored(id).map_err(|problems| {
+    let ignored = if arguments.ignored {
+        disk.ignored(id).map_err(|problems| {
             session.say(&problems, settings, &mut io::stderr());
             Failure::said(Exit::WORKSPACE)
-        })?,
-        false => (IgnoreFile::absent(), Vec::new()),
+        })?
+    } else {
+        (IgnoreFile::absent(), Vec::new())
     };
     if arguments.null {
         let mut out = io::stdout().lock();
@@ -51,10 +52,8 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
         return Ok(Exit::OK);
     }
     let show = Show { session: &session, image, entries: &entries, ignored: &ignored };
-    let text = match arguments.json {
-        true => format!("{}\n", show.json()),
-        false => show.text(arguments.hash),
-    };
+    let text =
+        if arguments.json { format!("{}\n", show.json()) } else { show.text(arguments.hash) };
     write(&mut io::stdout(), &text);
     Ok(Exit::OK)
 }
@@ -86,9 +85,12 @@ impl Show<'_> {
     fn text(&self, hash: bool) -> String {
         let mut text = String::new();
         let reads = &self.image.reads;
-        let digest = |value: &str| match hash {
-            true => format!("  {}", Digest::of_content(value.as_bytes()).short()),
-            false => String::new(),
+        let digest = |value: &str| {
+            if hash {
+                format!("  {}", Digest::of_content(value.as_bytes()).short())
+            } else {
+                String::new()
+            }
         };
         writeln!(text, "platform    {}", self.image.platform).unwrap_or_default();
         if let Some(target) = &self.image.spec.target {

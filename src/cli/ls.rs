@@ -21,12 +21,11 @@ use crate::report::text::width;
 pub(crate) fn run(arguments: &Ls, settings: &Settings) -> Result<u8, Failure> {
     let session = Session::open(settings)?;
     let selected = session.select(&arguments.selection)?;
-    let look = match arguments.status {
-        true => Some(Look::at(&session, settings, &selected.images, &BTreeSet::new())?),
-        false => {
-            session.judge(&BTreeSet::new(), &[], settings)?;
-            None
-        }
+    let look = if arguments.status {
+        Some(Look::at(&session, settings, &selected.images, &BTreeSet::new())?)
+    } else {
+        session.judge(&BTreeSet::new(), &[], settings)?;
+        None
     };
     let steps: BTreeMap<ImageId, &Step> =
         look.iter().flat_map(|look| &look.plan.steps).map(|step| (step.image, step)).collect();

@@ -44,10 +44,8 @@ impl Preview<'_> {
         let selected = session.select(self.selection)?;
         let forced = if self.force { selected.asked } else { BTreeSet::new() };
         let look = Look::at(&session, settings, &selected.images, &forced)?;
-        let text = match as_json {
-            true => look.json(&session),
-            false => look.text(&session, settings, self.verbose),
-        };
+        let text =
+            if as_json { look.json(&session) } else { look.text(&session, settings, self.verbose) };
         write(&mut io::stdout(), &text);
         Ok(Exit::OK)
     }

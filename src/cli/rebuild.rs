@@ -66,10 +66,7 @@ fn open_ledger(session: &Session, arguments: &Rebuild, cancel: &Cancel) -> Resul
             write(&mut io::stderr(), &format!("waiting for {who} ...\n"));
             said = true;
         }
-        match cancel.is_raised() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        if cancel.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     Ok(Ledger::open(&session.state, &me, Lock::Wait(&mut wait))?)
 }

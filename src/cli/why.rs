@@ -28,9 +28,10 @@ pub(crate) fn run(arguments: &Why, settings: &Settings) -> Result<u8, Failure> {
     let tree = Tree { session: &session, look: &look };
     let mut text = String::new();
     for id in &selected.asked {
-        text.push_str(&match arguments.json {
-            true => format!("{}\n", tree.json(*id)),
-            false => tree.text(*id, settings.style_out()),
+        text.push_str(&if arguments.json {
+            format!("{}\n", tree.json(*id))
+        } else {
+            tree.text(*id, settings.style_out())
         });
     }
     write(&mut io::stdout(), &text);

@@ -191,9 +191,10 @@ impl Engine for Simulate {
             let astray = output.references.iter();
             let astray = astray.filter(|reference| store.tags.get(*reference) != Some(&output.id));
             let references: Vec<String> = astray.cloned().collect();
-            match references.is_empty() {
-                true => Presence::Present,
-                false => Presence::Untagged { references },
+            if references.is_empty() {
+                Presence::Present
+            } else {
+                Presence::Untagged { references }
             }
         };
         Ok(outputs.iter().map(presence).collect())

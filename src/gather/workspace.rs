@@ -94,9 +94,10 @@ pub fn lone(file: &Path) -> Result<Workspace, GatherError> {
 fn no_images(root: &Path, layers: &Layers) -> Diagnostic {
     let images = &layers.workspace.images;
     let place = Place { path: Arc::from(images.as_str()), span: None };
-    let message = match root.join(images).is_dir() {
-        true => format!("there is no Dockerfile below `{images}`"),
-        false => format!("there is no directory `{images}`"),
+    let message = if root.join(images).is_dir() {
+        format!("there is no Dockerfile below `{images}`")
+    } else {
+        format!("there is no directory `{images}`")
     };
     let help =
         "put a Dockerfile into images/<layer>/<name>/, or set [workspace] images in layers.toml";

@@ -279,10 +279,8 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         reasons: Vec<Reason>,
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
-        let log = match self.begun.contains_key(&id) {
-            true => self.log(id),
-            false => self.started(id, reasons),
-        };
+        let log =
+            if self.begun.contains_key(&id) { self.log(id) } else { self.started(id, reasons) };
         let job = self.job(id, key, log);
         self.run.ledger.append([ledger::Entry::Intent { image: self.name(id) }])?;
         let (shared, sender) = (self.shared, self.sender.clone());
@@ -353,10 +351,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
 
     /// `--no-cache` is for what was asked for, not for the ancestors that it needs.
     fn cache_use(&self, id: ImageId) -> CacheUse {
-        match self.run.forced.contains(&id) {
-            true => self.run.options.cache,
-            false => CacheUse::Use,
-        }
+        if self.run.forced.contains(&id) { self.run.options.cache } else { CacheUse::Use }
     }
 
     fn parent(&self, edge: &Edge) -> Parent {
