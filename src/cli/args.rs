@@ -157,6 +157,7 @@ impl Selection {
 /// Without a selector that is every image whose key differs from the recorded one, plus all its
 /// transitive dependents, with early cutoff.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be typed")]
 pub struct Rebuild {
     /// Which images
     #[command(flatten)]
@@ -313,6 +314,7 @@ pub struct Why {
 
 /// List exactly what enters the key of an image
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be typed")]
 pub struct Inputs {
     /// The image
     #[arg(required_unless_present = "dockerfile")]

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::args::{Doctor, EngineName};
 use crate::cli::engines::{self, Choice};
-use crate::cli::failure::{Exit, Failure};
+use crate::cli::failure::Exit;
 use crate::cli::session::STATE_DIR;
 use crate::cli::settings::{Settings, write};
 use crate::engine::Engine as _;
@@ -39,7 +39,7 @@ struct Finding {
 }
 
 /// Runs the verb. Exit code 69 if there is no engine.
-pub(crate) fn run(arguments: &Doctor, settings: &Settings) -> Result<u8, Failure> {
+pub(crate) fn run(arguments: &Doctor, settings: &Settings) -> u8 {
     let mut findings = vec![workspace(settings)];
     let configured = settings.root().ok().and_then(|root| workspace::configured_engine(&root));
     match engines::choose(settings, configured.as_deref()) {
@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Doctor, settings: &Settings) -> Result<u8, Failure
     let text = if arguments.json { as_json(&findings) } else { as_text(&findings, settings) };
     write(&mut io::stdout(), &text);
     let is_bad = findings.iter().any(|finding| finding.state == State::Bad);
-    Ok(if is_bad { Exit::UNAVAILABLE } else { Exit::OK })
+    if is_bad { Exit::UNAVAILABLE } else { Exit::OK }
 }
 
 fn workspace(settings: &Settings) -> Finding {

@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Ls, settings: &Settings) -> Result<u8, Failure> {
         let all: Vec<Value> = rows.iter().map(|row| object(&session, *row)).collect();
         format!("{}\n", Value::from(all))
     } else if arguments.names {
-        rows.iter().map(|(image, _)| format!("{}\n", image.spec.name)).collect()
+        rows.iter().flat_map(|(image, _)| [image.spec.name.as_str(), "\n"]).collect()
     } else {
         table(&session, &rows, settings.style_out())
     };

@@ -27,7 +27,7 @@ use clap::error::ErrorKind;
 use crate::cli::args::{Arguments, Verb};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::settings::{Settings, write};
-use crate::report::style::Tone;
+use crate::report::style::{Style, Tone};
 
 /// Runs imgraph with the given arguments, the program's name first; returns the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -42,13 +42,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             };
         }
     };
-    match Settings::new(&arguments).and_then(|settings| {
-        let outcome = dispatch(&arguments.verb, &settings);
-        Ok((outcome, settings))
-    }) {
-        Ok((Ok(exit), _)) => exit,
-        Ok((Err(failure), settings)) => complain(&failure, Some(&settings)),
-        Err(failure) => complain(&failure, None),
+    let settings = match Settings::new(&arguments) {
+        Ok(settings) => settings,
+        Err(failure) => return complain(&failure, Style::default()),
+    };
+    match dispatch(&arguments.verb, &settings) {
+        Ok(exit) => exit,
+        Err(failure) => complain(&failure, settings.style_err()),
     }
 }
 
@@ -62,18 +62,22 @@ fn dispatch(verb: &Verb, settings: &Settings) -> Result<u8, Failure> {
         Verb::Graph(arguments) => graph::run(arguments, settings),
         Verb::Check(arguments) => check::run(arguments, settings),
         Verb::Init(arguments) => init::run(arguments, settings),
-        Verb::Doctor(arguments) => doctor::run(arguments, settings),
-        Verb::Completions(arguments) => completions::run(arguments),
+        Verb::Doctor(arguments) => Ok(doctor::run(arguments, settings)),
+        Verb::Completions(arguments) => {
+            completions::run(arguments);
+            Ok(Exit::OK)
+        }
     }
 }
 
-fn complain(failure: &Failure, settings: Option<&Settings>) -> u8 {
+fn complain(failure: &Failure, style: Style) -> u8 {
     if !failure.message.is_empty() {
-        let style = settings.map(Settings::style_err).unwrap_or_default();
         let word = style.paint(Tone::Bad, "error");
         let mut text = format!("{word}: {}\n", failure.message);
         if let Some(help) = &failure.help {
-            text.push_str(&format!("  help: {help}\n"));
+            text += "  help: ";
+            text += help;
+            text.push('\n');
         }
         write(&mut io::stderr(), &text);
     }

@@ -17,6 +17,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::Preview;
 use crate::cli::session::{Planned, STATE_DIR, Selected, Session, plan};
 use crate::cli::settings::{self, Settings, write};
+use crate::clock::{self, Timer};
 use crate::engine::{CacheUse, Engine};
 use crate::event::{Event, Summary, What};
 use crate::gather::inputs;
@@ -26,13 +27,14 @@ use crate::image::ImageId;
 use crate::ledger::{Holder, Ledger, Lock};
 use crate::report::{Reporter, attended};
 use crate::run::{self, Options, Run};
-use crate::{clock, signal};
+use crate::signal::{raise_on_interrupt, received};
 
 /// How many runs keep their folder of logs.
 const KEPT_RUNS: usize = 30;
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failure> {
+    let timer = Timer::start();
     if let Some(format) = arguments.dry_run {
         let preview =
             Preview { selection: &arguments.selection, force: arguments.force, verbose: 0 };
@@ -41,7 +43,7 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     let session = Session::open(settings)?;
     let mut selected = session.select(&arguments.selection)?;
     let cancel = Cancel::default();
-    signal::raise_on_interrupt(&cancel)
+    raise_on_interrupt(&cancel)
         .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;
     let mut ledger = open_ledger(&session, arguments, &cancel)?;
     for warning in ledger.take_warnings() {
@@ -50,7 +52,8 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     if arguments.rerun == Some(RunName::Last) {
         selected = unfinished(&session, ledger.history())?;
     }
-    let outcome = rebuild(&session, &selected, arguments, settings, &mut ledger, &cancel)?;
+    let asked = Asked { session: &session, selected: &selected, arguments, settings, timer };
+    let outcome = rebuild(&asked, &mut ledger, &cancel)?;
     Ok(exit_code(&outcome))
 }
 
@@ -86,14 +89,17 @@ fn unfinished(session: &Session, history: &History) -> Result<Selected, Failure>
     Ok(Selected { images: graph.with_ancestors(&asked), asked })
 }
 
-fn rebuild(
-    session: &Session,
-    selected: &Selected,
-    arguments: &Rebuild,
-    settings: &Settings,
-    ledger: &mut Ledger,
-    cancel: &Cancel,
-) -> Result<Summary, Failure> {
+/// What was asked for, and since when.
+struct Asked<'a> {
+    session: &'a Session,
+    selected: &'a Selected,
+    arguments: &'a Rebuild,
+    settings: &'a Settings,
+    timer: Timer,
+}
+
+fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Summary, Failure> {
+    let Asked { session, selected, arguments, settings, timer } = *asked;
     let engine = session.choice.open(&session.root, &session.state, &settings.environment)?;
     let stat = StatCache::load(&session.state);
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
@@ -119,6 +125,7 @@ fn rebuild(
         jobs: settings::jobs(arguments.jobs),
         failure_limit: failure_limit(arguments),
         cache: if arguments.no_cache { CacheUse::Bypass } else { CacheUse::Use },
+        timer,
         engine_note: session.choice.note.clone(),
         logs,
         run: id,
@@ -203,7 +210,7 @@ fn append(path: &Path, text: &str) {
 
 fn exit_code(summary: &Summary) -> u8 {
     match (summary.interrupted, summary.failed) {
-        (true, _) if signal::received() == Some(signal_hook::consts::SIGTERM) => Exit::TERMINATED,
+        (true, _) if received() == Some(signal_hook::consts::SIGTERM) => Exit::TERMINATED,
         (true, _) => Exit::INTERRUPTED,
         (_, 0) => Exit::OK,
         (_, failed) if failed == summary.transient => Exit::UNAVAILABLE,

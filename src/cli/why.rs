@@ -28,11 +28,11 @@ pub(crate) fn run(arguments: &Why, settings: &Settings) -> Result<u8, Failure> {
     let tree = Tree { session: &session, look: &look };
     let mut text = String::new();
     for id in &selected.asked {
-        text.push_str(&if arguments.json {
-            format!("{}\n", tree.json(*id))
+        if arguments.json {
+            writeln!(text, "{}", tree.json(*id)).unwrap_or_default();
         } else {
-            tree.text(*id, settings.style_out())
-        });
+            text += &tree.text(*id, settings.style_out());
+        }
     }
     write(&mut io::stdout(), &text);
     Ok(Exit::OK)

@@ -14,7 +14,7 @@
 //! ```
 #![expect(clippy::disallowed_methods, reason = "an engine reads its script and keeps a store")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -90,7 +90,7 @@ enum Change {
 #[derive(Debug)]
 struct Store {
     path: PathBuf,
-    images: BTreeMap<OciDigest, ()>,
+    images: BTreeSet<OciDigest>,
     tags: BTreeMap<String, OciDigest>,
 }
 
@@ -150,7 +150,7 @@ impl Engine for Simulate {
         progress(step(2, &format!("RUN wait {} ms", duration.as_millis())));
         let outcome = behaviour.outcome.unwrap_or(Outcome::Ok);
         let long_enough = match outcome {
-            Outcome::Hang => Duration::from_secs(3_600),
+            Outcome::Hang => Duration::from_hours(1),
             Outcome::Ok | Outcome::Fail | Outcome::Unavailable => duration,
         };
         if cancel.wait(long_enough) {
@@ -185,7 +185,7 @@ impl Engine for Simulate {
     fn present(&self, outputs: &[&Output]) -> Result<Vec<Presence>, EngineError> {
         let store = self.store();
         let presence = |output: &&Output| {
-            if !store.images.contains_key(&output.id) {
+            if !store.images.contains(&output.id) {
                 return Presence::Missing;
             }
             let astray = output.references.iter();
@@ -221,7 +221,7 @@ impl Engine for Simulate {
 
     fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError> {
         let mut store = self.store();
-        if !store.images.contains_key(id) {
+        if !store.images.contains(id) {
             return Err(EngineError::Unavailable(format!("there is no image {id} in the store")));
         }
         store.change(Change::Tag { id: id.clone(), references: references.to_vec() })
@@ -235,7 +235,7 @@ impl Engine for Simulate {
 impl Store {
     fn open(state: &Path) -> Result<Self, EngineError> {
         let path = state.join("simulate.ndjson");
-        let mut store = Self { path, images: BTreeMap::new(), tags: BTreeMap::new() };
+        let mut store = Self { path, images: BTreeSet::new(), tags: BTreeMap::new() };
         let text = match fs::read_to_string(&store.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -267,7 +267,7 @@ impl Store {
     fn apply(&mut self, change: Change) {
         match change {
             Change::Image { id } => {
-                self.images.insert(id, ());
+                self.images.insert(id);
             }
             Change::Tag { id, references } => {
                 for reference in references {

@@ -103,7 +103,7 @@ pub enum Node<'a> {
 
 impl Leaf<'_> {
     /// Adds the leaf to a key: a number for its kind, then its fields.
-    pub fn hash(&self, hasher: &mut Hasher) {
+    pub fn add_to(&self, hasher: &mut Hasher) {
         match self {
             Leaf::Setting { name, value } => hasher.number(1).text(name).text(value),
             Leaf::Instruction { line: _, text } => hasher.number(2).digest(text),

@@ -168,7 +168,7 @@ fn file(entry: &Entry) -> Leaf<'_> {
 /// The key of an image whose parents have the given identities.
 pub fn key<'a>(inputs: &Inputs<'a>, parent: &dyn Fn(&Edge) -> Parent<'a>) -> Digest {
     let mut hasher = Hasher::new("imgraph key");
-    walk(inputs, parent, &mut |leaf| leaf.hash(&mut hasher));
+    walk(inputs, parent, &mut |leaf| leaf.add_to(&mut hasher));
     hasher.finish()
 }
 

@@ -74,7 +74,7 @@ pub fn lone(file: &Path) -> Result<Workspace, GatherError> {
     let text = fs::read(file).map_err(|error| GatherError::new("read", file, error))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let mut layers = Layers::default();
-    layers.workspace.images = ".".to_owned();
+    ".".clone_into(&mut layers.workspace.images);
     let found = Found { path: Arc::from(&*name), version: None, aliases: Vec::new() };
     let root = match file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_path_buf(),

@@ -323,7 +323,7 @@ fn find_edges(
     let mut found = Vec::new();
     let image = &images[id.index()];
     for used in &image.reads.images {
-        let meaning = provided.meaning(&used.reference, setting, image, &mut found, used.span);
+        let meaning = provided.meaning((&used.reference, used.span), (image, setting), &mut found);
         match meaning {
             Meaning::Image(parent) => {
                 if used.platform != images[parent.index()].platform {

@@ -39,15 +39,15 @@ pub(crate) fn sort<E>(graph: &DiGraph<(), E>) -> Sorted {
     let left: BTreeSet<NodeIndex> =
         graph.node_indices().filter(|node| waiting[node.index()] > 0).collect();
     order.extend(left.iter().copied().map(image_id));
-    Sorted { order, cycles: cycles(graph, left) }
+    Sorted { order, cycles: cycles(graph, &left) }
 }
 
 /// Walks from child to parent among the images that could not be ordered: each has a parent there,
 /// so that every walk ends in a cycle.
-fn cycles<E>(graph: &DiGraph<(), E>, left: BTreeSet<NodeIndex>) -> Vec<Vec<ImageId>> {
+fn cycles<E>(graph: &DiGraph<(), E>, left: &BTreeSet<NodeIndex>) -> Vec<Vec<ImageId>> {
     let mut cycles = Vec::new();
     let mut seen = BTreeSet::new();
-    for start in &left {
+    for start in left {
         let mut walk = Vec::new();
         let mut on_walk = BTreeSet::new();
         let mut node = *start;

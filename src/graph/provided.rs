@@ -98,11 +98,9 @@ impl Provided {
     /// What a reference means; what is odd about it is reported.
     pub(crate) fn meaning(
         &self,
-        text: &str,
-        setting: &Setting<'_>,
-        image: &Image,
+        (text, span): (&str, Span),
+        (image, setting): (&Image, &Setting<'_>),
         problems: &mut Vec<Diagnostic>,
-        span: Span,
     ) -> Meaning {
         if text == "scratch" {
             return Meaning::Nothing;

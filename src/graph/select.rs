@@ -62,12 +62,11 @@ pub fn select(
     let mut dropped = BTreeSet::new();
     let mut only_dropped = true;
     for selector in selectors {
-        match selector.strip_prefix('!') {
-            Some(rest) => dropped.extend(one(graph, layers, rest)?),
-            None => {
-                only_dropped = false;
-                chosen.extend(one(graph, layers, selector)?);
-            }
+        if let Some(rest) = selector.strip_prefix('!') {
+            dropped.extend(one(graph, layers, rest)?);
+        } else {
+            only_dropped = false;
+            chosen.extend(one(graph, layers, selector)?);
         }
     }
     if only_dropped {

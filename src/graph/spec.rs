@@ -184,7 +184,7 @@ fn spec(
         Some(repository) => repository.clone(),
         None => with_registry(layers, &fill(&rule.repository)),
     };
-    let version = settings.version.clone().or_else(|| found.version.clone());
+    let version = settings.version.as_deref().or(found.version.as_deref());
     let tags = match &settings.tags {
         Some(tags) => tags.clone(),
         None if rule.tags.is_empty() => layers.workspace.tags.clone(),
@@ -208,7 +208,7 @@ fn spec(
         prepare: settings.prepare.clone(),
         layer: layers.layer_of(&name),
         repository,
-        tags: versioned(version, tags),
+        tags: versioned(version, &tags),
         aliases: settings.aliases.iter().cloned().chain(linked).collect(),
         name,
     })
@@ -305,14 +305,14 @@ fn with_registry(layers: &Layers, repository: &str) -> String {
     }
 }
 
-fn versioned(version: Option<String>, tags: Vec<String>) -> Vec<String> {
+fn versioned(version: Option<&str>, tags: &[String]) -> Vec<String> {
     let mut all: Vec<String> = Vec::with_capacity(tags.len() + 1);
-    let filled = tags.into_iter().filter_map(|tag| match (&version, tag.contains("{version}")) {
+    let filled = tags.iter().filter_map(|tag| match (version, tag.contains("{version}")) {
         (Some(version), true) => Some(tag.replace("{version}", version)),
         (None, true) => None,
-        (_, false) => Some(tag),
+        (_, false) => Some(tag.clone()),
     });
-    for tag in version.clone().into_iter().chain(filled) {
+    for tag in version.map(str::to_owned).into_iter().chain(filled) {
         if !all.contains(&tag) {
             all.push(tag);
         }

@@ -15,7 +15,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::image::{ImageName, Platform};
 
 /// What `layers.toml` says; the default is what holds without one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Layers {
     /// `[workspace]`
     pub workspace: WorkspaceSettings,
@@ -193,16 +193,6 @@ impl Default for WorkspaceSettings {
             platform: None,
             engine: None,
             epoch: 0,
-        }
-    }
-}
-
-impl Default for Layers {
-    fn default() -> Self {
-        Self {
-            workspace: WorkspaceSettings::default(),
-            layers: Vec::new(),
-            images: BTreeMap::new(),
         }
     }
 }

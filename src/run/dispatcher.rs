@@ -94,7 +94,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         messages: &Receiver<Message>,
         spawn: Spawn<'_, 'a>,
     ) -> Result<Summary, LedgerError> {
-        let timer = Timer::start();
+        let timer = self.run.options.timer;
         self.announce()?;
         let result = self.work_off(messages, spawn);
         if result.is_err() {
@@ -216,8 +216,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
     fn decide(&mut self, id: ImageId, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {
         let facts = self.run.facts;
         let Some(entries) = self.run.entries[id.index()].take() else {
-            let failure = self.failure("its context was not read: run again".to_owned());
-            return self.fail(id, failure);
+            return self.fail(id, passing("its context was not read: run again"));
         };
         let (key, mut verdict) = {
             let parent = |edge: &Edge| self.parent_identity(edge);
@@ -234,7 +233,10 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         self.run.entries[id.index()] = Some(entries);
         match verdict {
             Verdict::Fresh => self.cut_off(id),
-            Verdict::Restore(record) => self.restore(id, &record, key, spawn),
+            Verdict::Restore(record) => {
+                self.restore(id, &record, key, spawn);
+                Ok(())
+            }
             Verdict::Rebuild(reasons) => self.build(id, key, reasons, spawn),
         }
     }
@@ -251,13 +253,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         self.end(id, Ended::CutOff, End::default())
     }
 
-    fn restore(
-        &mut self,
-        id: ImageId,
-        record: &Record,
-        key: Digest,
-        spawn: Spawn<'_, 'a>,
-    ) -> Result<(), LedgerError> {
+    fn restore(&mut self, id: ImageId, record: &Record, key: Digest, spawn: Spawn<'_, 'a>) {
         let references = self.references(id, key);
         let record = Arc::new(Record {
             image: self.name(id),
@@ -269,7 +265,6 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         let (shared, sender) = (self.shared, self.sender.clone());
         self.workers += 1;
         spawn(Box::new(move || work::restore(shared, id, &record.output, &sender)));
-        Ok(())
     }
 
     fn build(
@@ -285,7 +280,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         self.run.ledger.append([ledger::Entry::Intent { image: self.name(id) }])?;
         let (shared, sender) = (self.shared, self.sender.clone());
         self.workers += 1;
-        spawn(Box::new(move || work::build(shared, job, &sender)));
+        spawn(Box::new(move || work::build(shared, &job, &sender)));
         Ok(())
     }
 
@@ -417,9 +412,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             *moves
         });
         if moves >= MOVES {
-            let failure =
-                self.failure("its files keep changing while it is built; run again".to_owned());
-            return self.fail(id, failure);
+            return self.fail(id, passing("its files keep changing while it is built; run again"));
         }
         let message = "its files changed while it was built; building again".to_owned();
         (self.emit)(What::Warning { image, message });
@@ -481,10 +474,6 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         self.end(id, Ended::Failed, End { failure: Some(failure), ..End::default() })
     }
 
-    fn failure(&self, message: String) -> Failure {
-        Failure { message, path: None, line: None, tail: Vec::new(), transient: true, log: None }
-    }
-
     /// The one place where an image ends: schedule, ledger and report hear of it.
     fn end(&mut self, id: ImageId, ended: Ended, end: End) -> Result<(), LedgerError> {
         let image = self.name(id);
@@ -526,6 +515,12 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         summary.interrupted = self.interrupted;
         summary
     }
+}
+
+/// A failure that trying again may mend.
+fn passing(message: &str) -> Failure {
+    let message = message.to_owned();
+    Failure { message, path: None, line: None, tail: Vec::new(), transient: true, log: None }
 }
 
 /// What is told of an image that ended.

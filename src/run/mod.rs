@@ -19,6 +19,7 @@ use std::thread::{self, Scope};
 
 pub use work::with_causes;
 
+use crate::clock::Timer;
 use crate::context::Entry;
 use crate::engine::{CacheUse, Cancel, Engine};
 use crate::event::{Summary, What};
@@ -35,6 +36,8 @@ pub struct Options {
     pub run: String,
     /// Why this engine, for people.
     pub engine_note: String,
+    /// Running since the user asked for it.
+    pub timer: Timer,
     /// How many builds run at once; at least one.
     pub jobs: usize,
     /// After how many failures nothing more is started; `None`: never.

@@ -205,18 +205,18 @@ pub(crate) fn restore(shared: Shared<'_>, id: ImageId, output: &Output, sender: 
 }
 
 /// Builds an image; see [`Outcome`].
-pub(crate) fn build(shared: Shared<'_>, job: Job, sender: &Sender<Message>) {
+pub(crate) fn build(shared: Shared<'_>, job: &Job, sender: &Sender<Message>) {
     let id = job.id;
     let scratch = job.request.scratch.clone();
     let mut writer = LogWriter::new(&job.request.image, &job.log, sender);
-    let result = patiently(shared, &job, &mut writer, sender);
-    let result = result.and_then(|built| finish(shared, &job, built));
+    let result = patiently(shared, job, &mut writer, sender);
+    let result = result.and_then(|built| finish(shared, job, built));
     remove(&scratch, &job.request.image, sender);
     let result = match result {
         Ok(outcome) => Ok(outcome),
         Err(Stop::Engine(EngineError::Cancelled)) => Err(Failed::Cancelled),
         Err(_) if shared.cancel.is_raised() => Err(Failed::Cancelled),
-        Err(stop) => Err(Failed::Image(failure(&job, stop, writer))),
+        Err(stop) => Err(Failed::Image(failure(job, stop, writer))),
     };
     sender.send(Message::Built(id, result)).unwrap_or_default();
 }
