@@ -19,6 +19,8 @@ pub(crate) struct Environment {
     values: BTreeMap<Rc<str>, Rc<str>>,
     /// What the configuration of the image has: ENV only.
     config: BTreeMap<Rc<str>, Rc<str>>,
+    /// How many bytes were ever set.
+    size: usize,
 }
 
 impl Environment {
@@ -43,8 +45,14 @@ impl Environment {
         child
     }
 
+    /// At least the bytes of all names and values.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// ENV
     pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.size += name.len() + value.len();
         let (name, value): (Rc<str>, Rc<str>) = (name.into(), value.into());
         self.values.insert(Rc::clone(&name), Rc::clone(&value));
         self.config.insert(name, value);
@@ -55,6 +63,7 @@ impl Environment {
         if flavour == Flavour::Buildah && self.config.contains_key(name) {
             return;
         }
+        self.size += name.len() + value.len();
         self.values.insert(name.into(), value.into());
     }
 

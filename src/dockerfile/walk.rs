@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::diagnostic::Span;
 use crate::dockerfile::command::{self, Command, Declaration, mount_help};
 use crate::dockerfile::environment::Environment;
-use crate::dockerfile::expand::{self, ExpandError, Expansion, Shell, Variables};
+use crate::dockerfile::expand::{self, Expansion, Shell, Variables};
 use crate::dockerfile::flags::Value;
 use crate::dockerfile::instruction::{Pair, Word};
 use crate::dockerfile::location::{self, LocationError, System};
@@ -73,7 +73,11 @@ pub(crate) fn walk(
         let parent = state.base.and_then(|base| walked[base].as_ref());
         let stage = begin(scene, stages, index, parent, base);
         let mut walker = Walker { scene, stages, index, stage, problems, spent, order: None };
+        walker.spend(walker.stage.environment.size(), state.span);
         for order in &state.commands {
+            if walker.is_spent() {
+                break;
+            }
             walker.follow(order);
         }
         spent = walker.spent;
@@ -159,7 +163,9 @@ impl<'a> Walker<'a> {
             Command::Copy(copy) => transfer::follow(self, &copy, order, instruction.span),
             Command::Run(mounts) => {
                 for (mount, source) in mounts.into_iter().zip(&order.sources) {
-                    self.mount(mount, *source);
+                    if !self.is_spent() {
+                        self.mount(mount, *source);
+                    }
                 }
             }
             Command::Workdir(path) => self.workdir(path),
@@ -195,16 +201,12 @@ impl<'a> Walker<'a> {
         span: Span,
         shell: Shell,
     ) -> Option<Expansion> {
-        if self.spent > MAX_VALUES {
+        if self.is_spent() {
             return None;
         }
         match expand::expand(text, shell, &self.stage.environment) {
             Ok(expansion) => {
-                self.spent += expansion.text.len();
-                if self.spent > MAX_VALUES {
-                    let message = format!("the values make more than {MAX_VALUES} bytes");
-                    self.problems.error(problem::EXPANSION, span, message, "make them smaller");
-                }
+                self.spend(expansion.text.len(), span);
                 Some(expansion)
             }
             Err(error) => {
@@ -213,6 +215,20 @@ impl<'a> Walker<'a> {
                 None
             }
         }
+    }
+
+    /// Counts bytes of values, and reports when they become too many.
+    fn spend(&mut self, bytes: usize, span: Span) {
+        let before = self.is_spent();
+        self.spent += bytes;
+        if self.is_spent() && !before {
+            let message = format!("the values of variables make more than {MAX_VALUES} bytes");
+            self.problems.error(problem::EXPANSION, span, message, "make them fewer or smaller");
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.spent > MAX_VALUES
     }
 
     /// The text that a word is expanded to.
@@ -292,17 +308,14 @@ impl<'a> Walker<'a> {
     fn mount(&mut self, flag: Value<'_>, source: usize) {
         let mut unset = BTreeSet::new();
         let (environment, shell) = (&self.stage.environment, self.scene.shell);
-        let mut spent = self.spent;
+        let mut spent = 0;
         let read = mount::read(flag.text, |text| {
-            if spent > MAX_VALUES {
-                return Err(ExpandError::TooLong);
-            }
             let expansion = expand::expand(text, shell, environment)?;
             spent += expansion.text.len();
             unset.extend(expansion.unmatched);
             Ok(expansion.text)
         });
-        self.spent = spent;
+        self.spend(spent, flag.span);
         match read {
             Ok(mount) => {
                 if mount.kind == MountType::Bind && mount.from.is_empty() {
