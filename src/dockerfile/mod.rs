@@ -140,4 +140,6 @@ fn stages(instructions: &[Instruction], problems: &mut Problems) -> Vec<Stage> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

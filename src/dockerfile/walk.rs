@@ -21,9 +21,9 @@ use crate::dockerfile::reads::{
 use crate::dockerfile::stages::{Order, SCRATCH, Scene, Stages, State};
 use crate::dockerfile::{canonical, transfer, value};
 
-/// How many bytes of values the words of one target may be expanded to, so that no file can exhaust
-/// the memory.
-const MAX_VALUES: usize = 1 << 26;
+/// How many bytes of values the words of one target may be expanded to, and stages may inherit, so
+/// that no file can exhaust the memory.
+const MAX_VALUES: usize = 1 << 24;
 
 /// What a stage is like at its end, and what it reads.
 #[derive(Debug, Default)]
@@ -66,7 +66,8 @@ pub(crate) fn walk(
     let mut walked: Vec<Option<Walked>> = Vec::with_capacity(stages.states.len());
     let mut spent = 0;
     for (index, state) in stages.states.iter().enumerate() {
-        if !state.is_stage || !reachable[index] {
+        // Too many values have been reported by then.
+        if !state.is_stage || !reachable[index] || spent > MAX_VALUES {
             walked.push(None);
             continue;
         }

@@ -291,3 +291,6 @@ impl Gathering<'_> {
         names.filter(|name| !is_used(name)).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
