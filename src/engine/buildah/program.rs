@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::engine::EngineError;
 use crate::engine::buildah::storage::Storage;
@@ -48,6 +48,36 @@ impl Program {
         let error = error.strip_prefix("Error: ").unwrap_or(&error);
         Err(EngineError::Unavailable(format!("`{what}` failed: {error}")))
     }
+
+    /// Runs it and hands its standard output to `read` while it runs.
+    pub fn stream<T>(
+        &self,
+        arguments: &[&str],
+        read: impl FnOnce(&mut dyn io::Read) -> io::Result<T>,
+    ) -> Result<T, EngineError> {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let what = shown(&command);
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child =
+            command.spawn().map_err(|source| not_run(&ProcessError { program, source }))?;
+        let mut output = child.stdout.take();
+        let answer = match &mut output {
+            Some(output) => read(output),
+            None => read(&mut io::empty()),
+        };
+        drop(output); // a program that has more to say must not wait for a reader
+        let status = child.wait().map_err(|source| broken(&what, &source))?;
+        if answer.is_ok() && !status.success() {
+            return Err(EngineError::Unavailable(format!("`{what}` failed: {status}")));
+        }
+        answer.map_err(|source| broken(&what, &source))
+    }
+}
+
+/// Why a program whose output was read as it came gave none.
+fn broken(what: &str, source: &io::Error) -> EngineError {
+    EngineError::Unavailable(format!("cannot read what `{what}` prints: {source}"))
 }
 
 /// The program and its verb, for messages.

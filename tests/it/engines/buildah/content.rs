@@ -111,3 +111,20 @@ fn layers_are_read_as_buildah_pushes_them() {
         assert_eq!(imgraph::engine::content::layer::digest(tar).unwrap(), digest, "{diff_id}");
     }
 }
+
+#[test]
+fn without_the_stores_own_headers_the_program_is_asked() {
+    let Some(bench) = Bench::new() else { return };
+    let built = bench.variant(DOCKERFILE, 0);
+    let content = bench.content(&built);
+    let mut removed = 0;
+    for file in fs::read_dir(bench.home.path().join("root/overlay-layers")).unwrap() {
+        let file = file.unwrap().path();
+        if file.to_string_lossy().ends_with(".tar-split.gz") {
+            fs::remove_file(file).unwrap();
+            removed += 1;
+        }
+    }
+    assert!(removed > 0);
+    assert_eq!(bench.content(&built), content);
+}
