@@ -44,9 +44,7 @@ impl Program {
         if exit == Exit::Code(0) {
             return Ok(output);
         }
-        let error = error.split_whitespace().collect::<Vec<_>>().join(" ");
-        let error = error.strip_prefix("Error: ").unwrap_or(&error);
-        Err(EngineError::Unavailable(format!("`{what}` failed: {error}")))
+        Err(failed(&what, &error))
     }
 
     /// Runs it and hands its standard output to `read` while it runs.
@@ -56,23 +54,33 @@ impl Program {
         read: impl FnOnce(&mut dyn io::Read) -> io::Result<T>,
     ) -> Result<T, EngineError> {
         let mut command = self.command();
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let what = shown(&command);
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child =
             command.spawn().map_err(|source| not_run(&ProcessError { program, source }))?;
-        let mut output = child.stdout.take();
-        let answer = match &mut output {
-            Some(output) => read(output),
-            None => read(&mut io::empty()),
-        };
-        drop(output); // a program that has more to say must not wait for a reader
+        let (output, mut errors) = (child.stdout.take(), child.stderr.take());
+        let (answer, error) = std::thread::scope(|scope| {
+            let error = scope.spawn(|| errors.as_mut().map(io::read_to_string));
+            let answer = match output {
+                Some(mut output) => read(&mut output), // closed then: it must not wait for a reader
+                None => read(&mut io::empty()),
+            };
+            (answer, error.join().ok().flatten().and_then(Result::ok).unwrap_or_default())
+        });
         let status = child.wait().map_err(|source| broken(&what, &source))?;
-        if answer.is_ok() && !status.success() {
-            return Err(EngineError::Unavailable(format!("`{what}` failed: {status}")));
+        if !status.success() && (answer.is_ok() || !error.is_empty()) {
+            return Err(failed(&what, &error));
         }
         answer.map_err(|source| broken(&what, &source))
     }
+}
+
+/// A failure in the program's own words.
+fn failed(what: &str, error: &str) -> EngineError {
+    let error = error.split_whitespace().collect::<Vec<_>>().join(" ");
+    let error = error.strip_prefix("Error: ").unwrap_or(&error);
+    EngineError::Unavailable(format!("`{what}` failed: {error}"))
 }
 
 /// Why a program whose output was read as it came gave none.

@@ -46,9 +46,7 @@ impl Bench {
             return None;
         };
         let home = tempfile::tempdir().unwrap();
-        let storage =
-            Storage { root: home.path().join("root"), runroot: home.path().join("runroot") };
-        let engine = Buildah::new(Options { storage: Some(storage), ..options });
+        let engine = Buildah::new(Options { storage: Some(storage(&home)), ..options });
         let base = Built {
             output: imgraph::history::Output {
                 id: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
@@ -63,6 +61,10 @@ impl Bench {
         let mut bench = Self { home, engine, base, builds: AtomicU32::new(0) };
         bench.base = bench.make_base(&busybox);
         Some(bench)
+    }
+
+    fn storage(&self) -> Storage {
+        storage(&self.home)
     }
 
     fn make_base(&self, busybox: &Path) -> Built {
@@ -169,6 +171,10 @@ impl Drop for Bench {
             }
         }
     }
+}
+
+fn storage(home: &tempfile::TempDir) -> Storage {
+    Storage { root: home.path().join("root"), runroot: home.path().join("runroot") }
 }
 
 fn busybox() -> Option<PathBuf> {
