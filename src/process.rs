@@ -25,6 +25,9 @@ const GRACE: u64 = 1000;
 /// group can hold it. In milliseconds.
 const DRAIN: u64 = 500;
 
+/// How long a killed process takes to be gone, at most, in milliseconds.
+const DYING: u64 = 100;
+
 /// A longer line is handed on in pieces: a program that never ends its line must not fill memory.
 const LONGEST_LINE: usize = 64 * 1024;
 
@@ -72,7 +75,9 @@ pub fn run(
 
     let signals = watch(&child, reader);
     let stopped = attend(&child, &signals, stop, line);
+    let group = Pid::from_child(&child);
     let status = child.wait().map_err(fail)?;
+    wait_until_gone(group);
     Ok(if stopped { Exit::Stopped } else { exit(status) })
 }
 
@@ -165,6 +170,15 @@ fn attend(
         }
     }
     stopped_at.is_some()
+}
+
+/// Waits for the killed members of a group to be gone; not for long, as nobody may reap them.
+fn wait_until_gone(group: Pid) {
+    let begun = Timer::start();
+    let (_never, nothing) = mpsc::channel::<()>();
+    while rustix::process::test_kill_process_group(group).is_ok() && begun.elapsed() < DYING {
+        nothing.recv_timeout(Duration::from_millis(2)).ok();
+    }
 }
 
 /// A group that is gone already is no error.

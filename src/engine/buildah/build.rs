@@ -15,6 +15,7 @@ use crate::engine::buildah::leftovers::{self, Marker};
 use crate::engine::buildah::output::Output;
 use crate::engine::buildah::program::not_run;
 use crate::engine::buildah::staging::{Staged, Transfer};
+use crate::engine::buildah::store::Container;
 use crate::engine::buildah::traffic::{Chores, Interrupted};
 use crate::engine::buildah::{Buildah, failure, pins};
 use crate::engine::{Built, Cancel, EngineError, Progress, Request};
@@ -70,12 +71,14 @@ pub fn run(
     })
 }
 
-/// Removes working containers by id.
-pub fn remove_containers(engine: &Buildah, ids: &[String]) -> Result<(), EngineError> {
-    if ids.is_empty() {
+/// Removes working containers, and what still runs in them.
+pub fn remove_containers(engine: &Buildah, containers: &[Container]) -> Result<(), EngineError> {
+    if containers.is_empty() {
         return Ok(());
     }
-    let arguments = ["rm"].into_iter().chain(ids.iter().map(String::as_str));
+    leftovers::kill_inside(containers);
+    let ids = containers.iter().map(|container| container.id.as_str());
+    let arguments = ["rm"].into_iter().chain(ids);
     engine.program.answer(arguments).map(|_| ())
 }
 
@@ -165,7 +168,7 @@ fn sweep_unfinished(engine: &Buildah, before: &BTreeSet<String>) -> Result<(), E
     let (_never, nothing) = mpsc::channel::<()>();
     nothing.recv_timeout(MAKING).ok(); // another process may be making one of them
     let mut still = leftovers::unfinished(store, before)?;
-    still.retain(|id| suspects.contains(id));
+    still.retain(|container| suspects.contains(container));
     remove_containers(engine, &still)
 }
 

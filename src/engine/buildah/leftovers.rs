@@ -6,6 +6,8 @@
 //! was killed: their file is not locked, or is gone. A container that was killed so early that
 //! nothing is kept with it yet is known by that.
 
+#![expect(clippy::disallowed_methods, reason = "processes are files")]
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
+use rustix::process::{Pid, Signal};
 use serde::Deserialize;
 
 use crate::engine::EngineError;
@@ -87,12 +90,33 @@ impl Builder {
 }
 
 /// The working containers of the build that carries `marker`.
-pub fn of_build(store: &Store, marker: &Marker) -> Result<Vec<String>, EngineError> {
+pub fn of_build(store: &Store, marker: &Marker) -> Result<Vec<Container>, EngineError> {
     let mut containers = store.containers()?;
     containers.retain(|container| {
         Builder::read(store, container).is_some_and(|builder| marker.is_on(&builder))
     });
-    Ok(containers.into_iter().map(|container| container.id).collect())
+    Ok(containers)
+}
+
+/// Kills what still runs in these containers: an OCI runtime gives them sessions of their own, so
+/// they outlive a buildah that had no time to stop them.
+///
+/// A process is inside if the file system it sees as its root is the container's layer
+/// (proc(5), `mountinfo`: the fifth field is the mount point).
+pub fn kill_inside(containers: &[Container]) {
+    let Ok(processes) = fs::read_dir("/proc") else { return };
+    for process in processes.filter_map(Result::ok) {
+        let number = process.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = number.and_then(Pid::from_raw) else { continue };
+        let Ok(mounts) = fs::read_to_string(process.path().join("mountinfo")) else { continue };
+        let root = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/"));
+        let is_inside = |container: &Container| {
+            !container.top.is_empty() && root.is_some_and(|root| root.contains(&container.top))
+        };
+        if containers.iter().any(is_inside) {
+            rustix::process::kill_process(pid, Signal::KILL).ok();
+        }
+    }
 }
 
 /// The ids of all containers there are.
@@ -102,18 +126,18 @@ pub fn all(store: &Store) -> Result<BTreeSet<String>, EngineError> {
 
 /// The containers that came after `before` and that buildah keeps nothing about: just being made,
 /// unless whoever made them is dead.
-pub fn unfinished(store: &Store, before: &BTreeSet<String>) -> Result<Vec<String>, EngineError> {
+pub fn unfinished(store: &Store, before: &BTreeSet<String>) -> Result<Vec<Container>, EngineError> {
     let mut containers = store.containers()?;
     containers.retain(|container| {
         !before.contains(&container.id)
             && container.is_buildahs()
             && store.builder(container).is_none()
     });
-    Ok(containers.into_iter().map(|container| container.id).collect())
+    Ok(containers)
 }
 
 /// The working containers of imgraph processes that are no more.
-pub fn of_the_dead(store: &Store) -> Result<Vec<String>, EngineError> {
+pub fn of_the_dead(store: &Store) -> Result<Vec<Container>, EngineError> {
     let mut containers = store.containers()?;
     containers.retain(|container| {
         let is_settled = || store.age(container).is_some_and(|age| age > SETTLED);
@@ -123,7 +147,7 @@ pub fn of_the_dead(store: &Store) -> Result<Vec<String>, EngineError> {
             None => container.is_buildahs() && is_settled(),
         }
     });
-    Ok(containers.into_iter().map(|container| container.id).collect())
+    Ok(containers)
 }
 
 /// Whether somebody holds the lock that a marker names.
@@ -143,7 +167,6 @@ fn lock_path(digits: &str) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a store is made of files")]
 mod tests {
     use super::*;
     use crate::engine::buildah::storage::Location;
@@ -162,12 +185,16 @@ mod tests {
         Store::new(Location { root: home.to_path_buf(), driver: "overlay".into() })
     }
 
+    fn ids(found: Result<Vec<Container>, EngineError>) -> Vec<String> {
+        found.unwrap().into_iter().map(|container| container.id).collect()
+    }
+
     #[test]
     fn a_builds_own_containers_are_found_and_are_alive() {
         let home = tempfile::tempdir().unwrap();
         let marker = Marker::new(&home.path().join("lock")).unwrap();
         let store = store(home.path(), Some(&["id=npm,src=/x".into(), marker.secret()]));
-        assert_eq!(of_build(&store, &marker).unwrap(), ["c1"]);
+        assert_eq!(ids(of_build(&store, &marker)), ["c1"]);
         assert!(of_the_dead(&store).unwrap().is_empty());
         let other = Marker::new(&home.path().join("other, with a comma")).unwrap();
         assert!(of_build(&store, &other).unwrap().is_empty());
@@ -183,7 +210,7 @@ mod tests {
             if removed {
                 fs::remove_file(lock).unwrap();
             }
-            assert_eq!(of_the_dead(&store).unwrap(), ["c1"], "removed: {removed}");
+            assert_eq!(ids(of_the_dead(&store)), ["c1"], "removed: {removed}");
         }
     }
 
@@ -203,7 +230,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let store = store(home.path(), None);
         assert!(of_the_dead(&store).unwrap().is_empty());
-        assert_eq!(unfinished(&store, &BTreeSet::new()).unwrap(), ["c1"]);
+        assert_eq!(ids(unfinished(&store, &BTreeSet::new())), ["c1"]);
         assert!(unfinished(&store, &all(&store).unwrap()).unwrap().is_empty());
     }
 }

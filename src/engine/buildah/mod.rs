@@ -5,6 +5,10 @@
 //! pinned. Everything that is only asked is read from the store's own files, because starting the
 //! program takes longer than a whole run in which nothing is to be done. Verified with buildah 1.28;
 //! nothing is used that later versions do not have.
+//!
+//! What it cannot do: with chroot isolation buildah 1.28 itself sometimes loses the last lines of a
+//! command; and a trigger `ONBUILD RUN --mount=..,rw` of a base image may write to a context whose
+//! files are links (see [`staging`]).
 
 pub mod arguments;
 pub mod build;

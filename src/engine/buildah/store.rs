@@ -49,10 +49,13 @@ pub struct Layer {
 }
 
 /// A working container.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Container {
     /// Its id.
     pub id: String,
+    /// The layer that it writes to.
+    #[serde(rename = "layer", default)]
+    pub top: String,
     #[serde(default)]
     names: Vec<String>,
     #[serde(default)]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use imgraph::engine::buildah::isolation::Isolation;
+
 use super::*;
 
 const DOCKERFILE: &str = "FROM acme/base:0.1.0 AS one\nRUN echo one > /one\n\
@@ -83,6 +85,33 @@ fn a_buildah_that_is_killed_is_the_machines_fault_and_leaves_nothing() {
         "{ended:?}"
     );
     bench.assert_clean("after kill -9");
+}
+
+/// An OCI runtime gives a container a session of its own, which no signal to the group reaches.
+#[test]
+fn a_container_of_a_killed_buildah_does_not_live_on() {
+    let has_runtime = std::env::var_os("BUILDAH_RUNTIME").is_some()
+        || Path::new("/usr/sbin/runc").exists()
+        || Path::new("/usr/bin/crun").exists();
+    if !has_runtime {
+        eprintln!("skipped: no OCI runtime (`apt-get install runc`)");
+        return;
+    }
+    let Some(bench) = Bench::new() else { return };
+    let isolation = Some(Isolation::HostNetwork);
+    let storage = Some(bench.storage());
+    let engine = Buildah::new(Options { storage, isolation, ..Options::default() });
+    let request = bench.request("FROM acme/base:0.1.0\nRUN echo asleep; sleep 20.31\n");
+    let word = request.scratch.display().to_string();
+    let ended = engine.build(&request, &Cancel::default(), &mut |progress| {
+        if shown(&progress) == "| asleep" {
+            let group = format!("-{}", leader(&word));
+            assert!(Command::new("kill").args(["-9", "--", &group]).status().unwrap().success());
+        }
+    });
+    assert!(matches!(ended, Err(EngineError::Unavailable(_))), "{ended:?}");
+    assert_eq!(processes("sleep 20.31"), [] as [String; 0]);
+    bench.assert_clean("after kill -9 with an OCI runtime");
 }
 
 /// The first process whose arguments have this word.
