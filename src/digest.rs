@@ -166,8 +166,16 @@ impl OciDigest {
 
     /// The SHA-256 of these 32 bytes.
     fn sha256(bytes: &Digest) -> Self {
-        let hex = blake3::Hash::from_bytes(bytes.0).to_hex();
-        Self(["sha256:", hex.as_str()].concat())
+        const PREFIX: &[u8] = b"sha256:";
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; PREFIX.len() + 64];
+        let (prefix, hex) = text.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX);
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        Self(str::from_utf8(&text).expect("digits are ASCII").to_owned())
     }
 
     /// The part behind the colon.

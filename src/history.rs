@@ -290,6 +290,7 @@ mod tests {
         assert_eq!(average_after(&mut history, 1_000), 1_000);
         assert_eq!(average_after(&mut history, 2_000), 1_300);
         assert_eq!(average_after(&mut history, 0), 910);
+        assert_eq!(average_after(&mut history, 3), 638, "rounded, from 637.9");
         history.durations.insert(name("base"), u64::MAX);
         assert_eq!(average_after(&mut history, u64::MAX), u64::MAX);
     }

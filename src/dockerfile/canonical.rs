@@ -15,6 +15,10 @@ pub(crate) fn text(instruction: &Instruction) -> String {
     for Heredoc { name, content, .. } in &instruction.heredocs {
         text.extend(["\n", content.as_str(), name.as_str()]);
     }
+    if !instruction.odd_bytes.is_empty() {
+        // Else all bytes that are no text would be one.
+        write!(text, "\n# bytes {:?}", instruction.odd_bytes).ok();
+    }
     text
 }
 
@@ -43,7 +47,7 @@ fn write_instruction(text: &mut String, instruction: &Instruction) {
     }
     if let Arguments::Trigger { instruction, .. } = &instruction.arguments {
         text.push(' ');
-        // A trigger holds no trigger: this goes one level deep.
+        // The parser bounds how deep triggers nest.
         return write_instruction(text, instruction);
     }
     write_arguments(text, &instruction.arguments);

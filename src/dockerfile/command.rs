@@ -3,6 +3,8 @@
 //! Follows BuildKit's `instructions/parse.go`: everything that can be known without the value of a
 //! variable.
 
+use std::collections::BTreeMap;
+
 use crate::diagnostic::{Span, nearest};
 use crate::dockerfile::flags::{self, Flags, Kind, Known, Value};
 use crate::dockerfile::instruction::{Arguments, Heredoc, Instruction, Keyword, Pair, Word};
@@ -66,8 +68,8 @@ pub(crate) struct Copy<'a> {
     /// `from`, `chown`, `chmod`, `checksum`, `exclude`, `parents`, `unpack`, `keep-git-dir`, `link`.
     pub(crate) flags: Flags<'a>,
     pub(crate) sources: Vec<&'a Word>,
-    /// The heredocs among the sources; `None` where the line has no such heredoc.
-    pub(crate) contents: Vec<Option<&'a Heredoc>>,
+    /// The heredocs among the sources.
+    pub(crate) contents: Vec<&'a Heredoc>,
     pub(crate) destination: &'a Word,
 }
 
@@ -286,14 +288,14 @@ impl<'a> Reader<'a, '_> {
             let help = "write the path that it is to have behind it";
             return self.wrong(problem::HEREDOC_PLACE, destination.span, message, help);
         }
+        let heredocs = self.instruction.heredocs.iter();
+        // Of two heredocs with one name the later counts for both.
+        let by_name: BTreeMap<_, _> = heredocs.map(|heredoc| (&heredoc.name, heredoc)).collect();
         let mut copy =
             Copy { is_add, flags: flags?, sources: Vec::new(), contents: Vec::new(), destination };
         for source in sources {
             match heredoc::opening(&source.text) {
-                Ok(Some(opening)) => {
-                    let of_name = |heredoc: &&Heredoc| heredoc.name == opening.name;
-                    copy.contents.push(self.instruction.heredocs.iter().rfind(of_name));
-                }
+                Ok(Some(opening)) => copy.contents.extend(by_name.get(&opening.name).copied()),
                 _ => copy.sources.push(source),
             }
         }

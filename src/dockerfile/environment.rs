@@ -13,12 +13,17 @@ use crate::dockerfile::expand::Variables;
 /// The search path where the base image has none (`util/system/path.go`).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// About how many bytes a variable takes besides its name and its value.
+const ENTRY: usize = 64;
+
 /// The variables at a place of a stage.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     values: BTreeMap<Rc<str>, Rc<str>>,
     /// What the configuration of the image has: ENV only.
     config: BTreeMap<Rc<str>, Rc<str>>,
+    /// About how many bytes it takes.
+    size: usize,
 }
 
 impl Environment {
@@ -43,8 +48,14 @@ impl Environment {
         child
     }
 
+    /// About how many bytes it takes, and a child takes again.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// ENV
     pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.size += ENTRY + name.len() + value.len();
         let (name, value): (Rc<str>, Rc<str>) = (name.into(), value.into());
         self.values.insert(Rc::clone(&name), Rc::clone(&value));
         self.config.insert(name, value);
@@ -55,6 +66,7 @@ impl Environment {
         if flavour == Flavour::Buildah && self.config.contains_key(name) {
             return;
         }
+        self.size += ENTRY + name.len() + value.len();
         self.values.insert(name.into(), value.into());
     }
 

@@ -63,7 +63,14 @@ pub(crate) fn read<'a>(
     for word in &instruction.flags {
         let flag = Written { text: &word.text, span: word.span };
         match flag.check(instruction, known, &flags) {
-            Ok(found) => flags.found.push(found),
+            Ok(found) => {
+                flags.found.push(found);
+                if !word.text.is_ascii() {
+                    let message = "BuildKit garbles flags that are not ASCII";
+                    let help = "write it in ASCII, for example by renaming what it refers to";
+                    problems.warning(problem::FLAG_ASCII, word.span, message, help);
+                }
+            }
             Err((code, message, help)) => {
                 good = false;
                 problems.error(code, word.span, message, help);
@@ -98,11 +105,6 @@ impl<'a> Written<'a> {
         if *kind != Kind::Values && before.values(known_name).next().is_some() {
             let message = format!("the flag {flag} is given twice");
             return Err((problem::FLAG, message, "keep one of them".to_owned()));
-        }
-        if !self.text.is_ascii() {
-            let message = format!("{flag} is not ASCII, which BuildKit garbles");
-            let help = "write it in ASCII, for example by renaming what it refers to";
-            return Err((problem::FLAG_ASCII, message, help.to_owned()));
         }
         let text = match (kind, value) {
             (Kind::Switch, None) => "true",

@@ -41,7 +41,8 @@ impl Globals {
         problems: &mut Problems,
     ) -> Self {
         let last = dockerfile.stages.last().and_then(|stage| stage.name.as_deref());
-        let target = request.target.or(last).unwrap_or("default");
+        let target = request.target.filter(|target| !target.is_empty()).or(last);
+        let target = target.unwrap_or("default");
         let mut globals = Self::default();
         for (prefix, platform) in [("BUILD", request.build_platform), ("TARGET", request.platform)]
         {

@@ -36,6 +36,8 @@ pub struct Instruction {
     pub last_line: u32,
     /// From the keyword to the last argument, without heredocs.
     pub span: Span,
+    /// The bytes that are no UTF-8, in order; its texts have U+FFFD in their place.
+    pub odd_bytes: Vec<u8>,
 }
 
 impl Instruction {
@@ -70,8 +72,7 @@ pub enum Arguments {
         /// A line, a JSON array, or nothing.
         command: Box<Arguments>,
     },
-    /// ONBUILD: the instruction to be run later, as text and as it is read. The arguments of a
-    /// trigger are never a trigger.
+    /// ONBUILD: the instruction to be run later, as text and as it is read.
     Trigger {
         /// The line behind ONBUILD, without heredocs.
         text: String,

@@ -3,70 +3,16 @@
 //! Follows BuildKit's `parser/parser.go`. A logical line remembers where each of its bytes comes
 //! from. It does not know instructions; heredocs are read when the parser asks for them.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::diagnostic::Span;
 use crate::dockerfile::directive::Directives;
 use crate::dockerfile::instruction::Word;
 use crate::dockerfile::problem::{self, Problems};
+use crate::dockerfile::text::{NO_TEXT, Text};
 
 /// The longest line that BuildKit reads, without its line feed (`bufio.MaxScanTokenSize - 1`).
 const MAX_LINE: usize = 65_535;
-
-/// The byte order mark.
-const MARK: char = '\u{feff}';
-
-/// The text of a file, every byte at its offset, fit to be cut into strings.
-pub(crate) struct Text<'a> {
-    /// The text; a byte that is not UTF-8 is a `?`.
-    whole: Cow<'a, str>,
-    /// Where a byte is not UTF-8, or NUL, in order.
-    bad: Vec<usize>,
-    /// The length of the byte order mark.
-    mark: usize,
-}
-
-impl<'a> Text<'a> {
-    /// Takes the bytes of a file. A byte order mark at the beginning becomes blanks.
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        let mut bad: Vec<usize> =
-            bytes.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at).collect();
-        let mut text = match std::str::from_utf8(bytes) {
-            Ok(text) => Cow::Borrowed(text),
-            Err(_) => Cow::Owned(replaced(bytes, &mut bad)),
-        };
-        let mark = if text.starts_with(MARK) { MARK.len_utf8() } else { 0 };
-        if mark > 0 {
-            text.to_mut().replace_range(..mark, "   ");
-        }
-        bad.sort_unstable();
-        Self { whole: text, bad, mark }
-    }
-
-    /// The text behind the byte order mark.
-    pub(crate) fn without_mark(&self) -> &str {
-        &self.whole[self.mark..]
-    }
-
-    fn has_bad_bytes(&self, range: Range<usize>) -> Option<usize> {
-        let first = *self.bad.get(self.bad.partition_point(|at| *at < range.start))?;
-        (first < range.end).then_some(first)
-    }
-}
-
-/// The text with `?` for every byte that is not UTF-8, so that offsets stay what they are.
-fn replaced(bytes: &[u8], bad: &mut Vec<usize>) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for _ in chunk.invalid() {
-            bad.push(text.len());
-            text.push('?');
-        }
-    }
-    text
-}
 
 /// An instruction on one line: continuations joined, comments and empty lines dropped.
 #[derive(Debug, Default)]
@@ -77,35 +23,37 @@ pub(crate) struct Logical {
     pub(crate) first_line: u32,
     /// The last line, from 1.
     pub(crate) last_line: u32,
+    /// The bytes that are no UTF-8, in order.
+    pub(crate) odd_bytes: Vec<u8>,
     /// Where the pieces of `text` begin: in `text`, and in the file.
     pieces: Vec<(usize, usize)>,
-    /// Where it stands if it is empty.
-    start: usize,
+    /// Where the last piece ends in the file.
+    end: usize,
 }
 
 impl Logical {
-    /// Adds a piece of the file.
-    fn push(&mut self, piece: &str, source: usize) {
-        self.pieces.push((self.text.len(), source));
+    fn push(&mut self, piece: &str, source: Range<usize>) {
+        self.pieces.push((self.text.len(), source.start));
         self.text.push_str(piece);
-    }
-
-    /// Where a byte of the text stands in the file.
-    fn source(&self, at: usize) -> usize {
-        let next = self.pieces.partition_point(|(joined, _)| *joined <= at);
-        match next.checked_sub(1).and_then(|index| self.pieces.get(index)) {
-            Some((joined, source)) => source + (at - joined),
-            None => self.start,
-        }
+        self.end = source.end;
     }
 
     /// The bytes of the file that a range of the text comes from.
     pub(crate) fn span(&self, range: Range<usize>) -> Span {
-        let start = self.source(range.start);
+        let start = self.source(range.start).start;
         if range.is_empty() {
             return Span::from(start..start);
         }
-        Span::from(start..self.source(range.end - 1) + 1)
+        Span::from(start..self.source(range.end - 1).end)
+    }
+
+    /// Where a byte of the text stands in the file. A character that stands for a byte is longer.
+    fn source(&self, at: usize) -> Range<usize> {
+        let next = self.pieces.partition_point(|(joined, _)| *joined <= at);
+        let limit = self.pieces.get(next).map_or(self.end, |piece| piece.1);
+        let (joined, source) = self.pieces[..next].last().copied().unwrap_or((at, self.end));
+        let start = source + (at - joined);
+        start.min(limit)..(start + 1).min(limit)
     }
 
     /// A range of the text as a word.
@@ -130,7 +78,7 @@ impl<'a> Lexer<'a> {
     pub(crate) fn new(source: &'a Text<'a>) -> Self {
         Self {
             source,
-            rest: &source.whole,
+            rest: source.whole(),
             line: 0,
             directives: Directives::default(),
             problems: Problems::default(),
@@ -140,39 +88,41 @@ impl<'a> Lexer<'a> {
     /// The next logical line.
     pub(crate) fn next_logical(&mut self) -> Option<Logical> {
         loop {
-            let raw = self.next_line()?;
-            let line = trim_newline(raw).trim_start();
-            let at = self.offset(line);
-            self.directives.read(line, at, &mut self.problems);
+            let line = trim_newline(self.next_line()?).trim_start();
+            self.directives.read(line, self.source.offset(line), &mut self.problems);
             let line = if is_comment(line) { "" } else { line };
             let (content, continues) = self.split_continuation(line);
             if content.is_empty() && !continues {
                 continue;
             }
-            let mut logical = Logical { first_line: self.line, start: at, ..Logical::default() };
-            logical.push(content, at);
+            let mut logical = Logical { first_line: self.line, ..Logical::default() };
+            self.push(&mut logical, content);
             if continues {
                 self.continue_logical(&mut logical);
             }
             logical.last_line = self.line;
-            self.check_bytes(&logical);
             return Some(logical);
         }
     }
 
-    /// The body of a heredoc up to its delimiter; `None` if there is no such line.
-    pub(crate) fn heredoc_body(&mut self, name: &str, strips_tabs: bool) -> Option<String> {
-        let (start, mut length) = (self.offset(self.rest), 0);
+    /// The body of a heredoc up to its delimiter, and its bytes that are no UTF-8; `None` if there
+    /// is no such line.
+    pub(crate) fn heredoc_body(
+        &mut self,
+        name: &str,
+        strips_tabs: bool,
+    ) -> Option<(String, Vec<u8>)> {
+        let start = self.source.offset(self.rest);
         let mut content = String::new();
         while let Some(line) = self.next_line() {
-            let bare = trim_newline(line);
+            let shown = self.source.shown(line);
+            let bare = trim_newline(&shown);
             let bare = if strips_tabs { bare.trim_start_matches('\t') } else { bare };
             if bare == name {
-                self.report_bytes(start..start + length);
-                return Some(content);
+                let odd_bytes = self.report_bytes(start..self.source.offset(line));
+                return Some((content, odd_bytes));
             }
-            content.push_str(line);
-            length = self.offset(self.rest) - start;
+            content.push_str(&shown);
         }
         None
     }
@@ -192,11 +142,12 @@ impl<'a> Lexer<'a> {
                 continue;
             }
             if line.trim_start().is_empty() {
-                empty_line.get_or_insert(self.offset(raw)..self.offset(raw) + raw.len());
+                let start = self.source.offset(raw);
+                empty_line.get_or_insert(start..start + raw.len());
                 continue;
             }
             let (content, goes_on) = self.split_continuation(line);
-            logical.push(content, self.offset(line));
+            self.push(logical, content);
             continues = goes_on;
         }
         if let Some(range) = empty_line {
@@ -217,12 +168,12 @@ impl<'a> Lexer<'a> {
             }
             let length = self.rest.find('\n').map_or(self.rest.len(), |newline| newline + 1);
             let (line, rest) = self.rest.split_at(length);
-            let start = self.offset(line);
             self.rest = rest;
             self.line += 1;
             if line.strip_suffix('\n').unwrap_or(line).len() <= MAX_LINE {
                 return Some(line);
             }
+            let start = self.source.offset(line);
             self.problems.error(
                 problem::LONG_LINE,
                 (start..start + length).into(),
@@ -242,32 +193,36 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn offset(&self, part: &str) -> usize {
-        part.as_ptr() as usize - self.source.whole.as_ptr() as usize
+    /// Adds a part of a line to a logical one.
+    fn push(&mut self, logical: &mut Logical, part: &str) {
+        let start = self.source.offset(part);
+        let range = start..start + part.len();
+        let mut pushed = range.start;
+        for (at, _) in self.source.bad_bytes(range.clone()).filter(|bad| bad.1 != 0) {
+            logical.push(&part[pushed - start..at - start], pushed..at);
+            logical.push(NO_TEXT, at..at + 1);
+            pushed = at + 1;
+        }
+        logical.push(&part[pushed - start..], pushed..range.end);
+        logical.odd_bytes.extend(self.report_bytes(range));
     }
 
-    fn check_bytes(&mut self, logical: &Logical) {
-        if self.source.bad.is_empty() {
-            return;
-        }
-        let ends = logical.pieces.iter().skip(1).map(|piece| piece.0).chain([logical.text.len()]);
-        let ranges = logical.pieces.iter().zip(ends);
-        for range in ranges.map(|((joined, source), end)| *source..source + (end - joined)) {
-            if self.report_bytes(range) {
-                return;
+    /// Reports the first byte of a range that is NUL or no UTF-8; gives all that are no UTF-8.
+    fn report_bytes(&mut self, range: Range<usize>) -> Vec<u8> {
+        let mut bad = self.source.bad_bytes(range).peekable();
+        let help = "save the file as UTF-8";
+        match bad.peek() {
+            Some((at, 0)) => {
+                let message = "an instruction holds a NUL byte";
+                self.problems.error(problem::NOT_UTF8, (*at..at + 1).into(), message, help);
             }
+            Some((at, _)) => {
+                let message = "an instruction holds a byte that is no UTF-8";
+                self.problems.warning(problem::NOT_UTF8, (*at..at + 1).into(), message, help);
+            }
+            None => {}
         }
-    }
-
-    fn report_bytes(&mut self, range: Range<usize>) -> bool {
-        let Some(at) = self.source.has_bad_bytes(range) else { return false };
-        self.problems.error(
-            problem::NOT_UTF8,
-            (at..at + 1).into(),
-            "an instruction holds a byte that is NUL or no UTF-8",
-            "save the file as UTF-8",
-        );
-        true
+        bad.map(|(_, byte)| byte).filter(|byte| *byte != 0).collect()
     }
 }
 

@@ -32,6 +32,7 @@ mod parser;
 mod pattern;
 mod platform;
 mod stages;
+mod text;
 mod transfer;
 mod value;
 mod walk;
@@ -44,8 +45,9 @@ pub use reads::{
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::directive::Directives;
-use crate::dockerfile::lexer::{Lexer, Text};
+use crate::dockerfile::lexer::Lexer;
 use crate::dockerfile::problem::Problems;
+use crate::dockerfile::text::Text;
 
 /// Which engine's rules of expansion and of `.dockerignore` look-up are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,5 +139,7 @@ fn stages(instructions: &[Instruction], problems: &mut Problems) -> Vec<Stage> {
     stages
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

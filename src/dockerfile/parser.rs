@@ -18,7 +18,7 @@ pub(crate) fn instructions(lexer: &mut Lexer<'_>) -> Vec<Instruction> {
     let mut found = Vec::new();
     while let Some(logical) = lexer.next_logical() {
         let escape = lexer.directives.escape();
-        let line = Line { logical: &logical, escape };
+        let line = Line { logical: &logical, escape, nested: 0 };
         let mut instruction = line.instruction(0..logical.text.len(), &mut lexer.problems);
         read_heredocs(lexer, &logical, &mut instruction);
         found.push(instruction);
@@ -48,7 +48,7 @@ fn read_heredocs(lexer: &mut Lexer<'_>, logical: &Logical, instruction: &mut Ins
         Vec::new()
     });
     for Opening { name, expands, strips_tabs } in openings {
-        let Some(content) = lexer.heredoc_body(&name, strips_tabs) else {
+        let Some((content, odd_bytes)) = lexer.heredoc_body(&name, strips_tabs) else {
             lexer.problems.error(
                 problem::HEREDOC,
                 instruction.span,
@@ -58,15 +58,22 @@ fn read_heredocs(lexer: &mut Lexer<'_>, logical: &Logical, instruction: &mut Ins
             instruction.arguments = Arguments::Unread;
             break;
         };
+        instruction.odd_bytes.extend(odd_bytes);
         instruction.heredocs.push(Heredoc { name, expands, strips_tabs, content });
     }
     instruction.last_line = lexer.line();
 }
 
+/// How deep ONBUILD may stand behind ONBUILD and be read; it is a mistake from the second on.
+const MAX_NESTED: usize = 4;
+
 /// A logical line that is read as an instruction.
+#[derive(Clone, Copy)]
 struct Line<'a> {
     logical: &'a Logical,
     escape: char,
+    /// How many ONBUILD stand before it.
+    nested: usize,
 }
 
 impl Line<'_> {
@@ -75,18 +82,29 @@ impl Line<'_> {
         let (keyword_range, rest) = words::split_keyword(&text[range.clone()]);
         let shift = |inner: Range<usize>| range.start + inner.start..range.start + inner.end;
         let (keyword_range, rest) = (shift(keyword_range), shift(rest));
-        let (flags, arguments) = words::split_flags(text, rest, self.escape);
+        let split = words::split_flags(text, rest.clone(), self.escape);
         let keyword = text[keyword_range.clone()].parse().unwrap_or(Keyword::Unknown);
-        let end = arguments.end.max(keyword_range.end);
+        let end = rest.end.max(keyword_range.end);
         let mut instruction = Instruction {
             keyword,
             name: self.logical.word(keyword_range.clone()),
-            flags: Vec::with_capacity(flags.len()),
+            flags: Vec::new(),
             arguments: Arguments::Unread,
             heredocs: Vec::new(),
             first_line: self.logical.first_line,
             last_line: self.logical.last_line,
             span: self.logical.span(keyword_range.start..end),
+            odd_bytes: self.logical.odd_bytes.clone(),
+        };
+        let Some((flags, arguments)) = split else {
+            problems.error(
+                problem::FLAG_ASCII,
+                self.logical.span(rest),
+                "BuildKit garbles flags that are not ASCII, and takes a part of this one for the \
+                 first argument",
+                "write it in ASCII, for example by renaming what it refers to",
+            );
+            return instruction;
         };
         instruction.arguments = self.arguments(keyword, arguments, problems);
         instruction.flags = flags.into_iter().map(|flag| self.unquoted(flag)).collect();
@@ -231,18 +249,14 @@ impl Line<'_> {
         Arguments::Health { kind, command: Box::new(command) }
     }
 
-    /// The instruction behind ONBUILD. One that is ONBUILD again is a mistake that `command` reports;
-    /// it is not read, so that no line makes a tree of any depth.
+    /// The instruction behind ONBUILD. No line makes a tree of any depth: [`MAX_NESTED`].
     fn trigger(&self, range: Range<usize>, problems: &mut Problems) -> Arguments {
-        let text = &self.logical.text[range.clone()];
-        let keyword = text.split(BLANKS).next().unwrap_or(text);
-        let inner = if keyword.eq_ignore_ascii_case(Keyword::Onbuild.as_str()) {
-            range.start..range.start + keyword.len()
-        } else {
-            range
-        };
-        let text = text.to_owned();
-        Arguments::Trigger { text, instruction: Box::new(self.instruction(inner, problems)) }
+        if self.nested == MAX_NESTED {
+            return Arguments::Unread;
+        }
+        let text = self.logical.text[range.clone()].to_owned();
+        let inner = Self { nested: self.nested + 1, ..*self };
+        Arguments::Trigger { text, instruction: Box::new(inner.instruction(range, problems)) }
     }
 
     fn blank_words(&self, range: Range<usize>) -> Vec<Word> {

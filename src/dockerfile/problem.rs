@@ -6,7 +6,7 @@
 //! | code | what is wrong | found by |
 //! |---|---|---|
 //! | IG101 | the file is not text | `parse` |
-//! | IG102 | an instruction is not UTF-8, or holds a NUL byte | `parse` |
+//! | IG102 | an instruction holds a NUL byte, or is not UTF-8 (a warning) | `parse` |
 //! | IG103 | a line is longer than 65,535 bytes | `parse` |
 //! | IG104 | there is no instruction, or no stage | `parse` |
 //! | IG105 | a directive (`# escape=`, `# syntax=`, `# check=`) is repeated or has no such value | `parse` |
@@ -18,7 +18,7 @@
 //! | IG111 | `name=value` is wanted | `parse` |
 //! | IG112 | too many or too few arguments | `parse` |
 //! | IG113 | the flag is not known here, is repeated, or has no such value | `parse` |
-//! | IG114 | a flag is not ASCII, which BuildKit garbles | `parse` |
+//! | IG114 | a flag is not ASCII, which BuildKit garbles (a warning, if it can be read at all) | `parse` |
 //! | IG115 | the name of a stage is not one | `parse` |
 //! | IG116 | an instruction stands before the first FROM | `parse` |
 //! | IG117 | the instruction cannot be an ONBUILD trigger | `parse` |
@@ -40,7 +40,7 @@ use crate::diagnostic::{Diagnostic, Span};
 
 /// The file is not text.
 pub const NOT_TEXT: &str = "IG101";
-/// An instruction is not UTF-8, or holds a NUL byte.
+/// An instruction holds a NUL byte, or is not UTF-8.
 pub const NOT_UTF8: &str = "IG102";
 /// A line is longer than 65,535 bytes.
 pub const LONG_LINE: &str = "IG103";

@@ -3,6 +3,8 @@
 //! Follows BuildKit's `dfgitutil/git_ref.go`, `util/gitutil/git_url.go` and `util/sshutil`. It asks
 //! nobody: `https://github.com/owner/name` without `.git` is a page, not a repository.
 
+use std::collections::BTreeSet;
+
 use crate::dockerfile::{location, value};
 
 /// What a source is.
@@ -190,8 +192,9 @@ impl Url {
 impl GitSource {
     fn read_query(&mut self, query: &[(String, String)]) -> Result<(), GitError> {
         let (mut tag, mut branch) = ("", "");
-        for (index, (key, text)) in query.iter().enumerate() {
-            if query[..index].iter().any(|(other, _)| other == key) {
+        let mut seen = BTreeSet::new();
+        for (key, text) in query {
+            if !seen.insert(key) {
                 return Err(GitError::Twice(key.clone()));
             }
             let is_switch =

@@ -14,12 +14,16 @@ use crate::dockerfile::expand::{Nothing, Shell, expand};
 use crate::dockerfile::flags::Value;
 use crate::dockerfile::globals::Globals;
 use crate::dockerfile::instruction::{Arguments, Instruction, Keyword};
-use crate::dockerfile::lexer::{Lexer, Text};
+use crate::dockerfile::lexer::Lexer;
 use crate::dockerfile::problem::{self, Problems};
 use crate::dockerfile::reads::{ImageUse, Request, UseKind};
+use crate::dockerfile::text::Text;
 use crate::dockerfile::{Dockerfile, Stage, mount, parser, platform, value};
 use crate::image::Platform;
 use crate::reference::Reference;
+
+/// How many triggers all stages together may inherit, so that no file can exhaust the memory.
+const MAX_INHERITED: usize = 100_000;
 
 /// The base that is no image, case and all.
 pub(crate) const SCRATCH: &str = "scratch";
@@ -257,21 +261,6 @@ impl<'a> Stages<'a> {
         problems.error(problem::STAGE_ORDER, state.span, message, help);
     }
 
-    /// Whether each state is needed to build a target.
-    pub(crate) fn reachable(&self, target: usize) -> Vec<bool> {
-        let mut reachable = vec![false; self.states.len()];
-        let mut open = vec![target];
-        while let Some(index) = open.pop() {
-            if !std::mem::replace(&mut reachable[index], true) {
-                let state = &self.states[index];
-                open.extend(
-                    state.needs.iter().chain(&state.base).filter(|next| !reachable[**next]),
-                );
-            }
-        }
-        reachable
-    }
-
     /// Reports bases that are no references, of all stages.
     pub(crate) fn check_references(&self, problems: &mut Problems) {
         for state in &self.states {
@@ -291,29 +280,34 @@ impl<'a> Stages<'a> {
         }
     }
 
-    /// Hands the ONBUILD triggers of bases to the stages that are reachable, until no new stage
-    /// becomes so; tells which are.
-    pub(crate) fn inherit_triggers(
+    /// Tells which states are needed to build a target, and hands the ONBUILD triggers of their
+    /// bases to the stages among them, which may make more of them needed.
+    pub(crate) fn reach(
         &mut self,
         target: usize,
         request: &Request<'_>,
         problems: &mut Problems,
     ) -> Vec<bool> {
-        let stages = self.states.iter().filter(|state| state.is_stage).count();
-        let mut inherited = vec![false; stages];
-        loop {
-            let reachable = self.reachable(target);
-            let mut grown = false;
-            for (index, inherited) in inherited.iter_mut().enumerate() {
-                if !reachable[index] || std::mem::replace(inherited, true) {
-                    continue;
+        let mut reachable = vec![false; self.states.len()];
+        let mut inherited = 0;
+        let mut open = vec![target];
+        while let Some(index) = open.pop() {
+            if std::mem::replace(&mut reachable[index], true) {
+                continue;
+            }
+            if self.states[index].is_stage && inherited <= MAX_INHERITED {
+                inherited += self.inherit(index, request, problems);
+                reachable.resize(self.states.len(), false);
+                if inherited > MAX_INHERITED {
+                    let message = format!("the stages inherit more than {MAX_INHERITED} triggers");
+                    let span = self.states[index].span;
+                    problems.error(problem::ONBUILD, span, message, "use fewer ONBUILD");
                 }
-                grown |= self.inherit(index, request, problems);
             }
-            if !grown {
-                return reachable;
-            }
+            let state = &self.states[index];
+            open.extend(state.needs.iter().chain(&state.base).filter(|next| !reachable[**next]));
         }
+        reachable
     }
 
     fn triggers(&self, index: usize, request: &Request<'_>) -> Vec<String> {
@@ -335,9 +329,8 @@ impl<'a> Stages<'a> {
         self.states[index].commands.iter().filter_map(trigger).collect()
     }
 
-    /// Puts the triggers of its base before the instructions of a stage; tells whether they name
-    /// states.
-    fn inherit(&mut self, index: usize, request: &Request<'_>, problems: &mut Problems) -> bool {
+    /// Puts the triggers of its base before the instructions of a stage; tells how many there are.
+    fn inherit(&mut self, index: usize, request: &Request<'_>, problems: &mut Problems) -> usize {
         let State { span, line, .. } = self.states[index];
         let mut orders = Vec::new();
         for trigger in self.triggers(index, request) {
@@ -348,9 +341,9 @@ impl<'a> Stages<'a> {
         for order in &mut orders {
             self.name_sources(index, order, problems);
         }
-        let names = orders.iter().any(|order| !order.sources.is_empty());
+        let count = orders.len();
         self.states[index].commands.splice(0..0, orders);
-        names
+        count
     }
 
     /// Whether an ARG of any stage declares a name.

@@ -81,7 +81,7 @@ fn check_flags(walker: &mut Walker<'_>, copy: &Copy<'_>) -> Option<String> {
 /// The content of heredocs is expanded too, without regard to quotes.
 fn expand_contents(walker: &mut Walker<'_>, copy: &Copy<'_>, span: Span) {
     let shell = Shell { quotes: Quotes::Ignore, ..Shell::new(DEFAULT_ESCAPE) };
-    let contents = copy.contents.iter().flatten().filter(|heredoc| heredoc.expands);
+    let contents = copy.contents.iter().filter(|heredoc| heredoc.expands);
     for content in contents {
         let bare = if content.strips_tabs {
             heredoc::without_tabs(&content.content)

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::diagnostic::Span;
 use crate::dockerfile::command::{self, Command, Declaration, mount_help};
 use crate::dockerfile::environment::Environment;
-use crate::dockerfile::expand::{self, ExpandError, Expansion, Shell, Variables};
+use crate::dockerfile::expand::{self, Expansion, Shell, Variables};
 use crate::dockerfile::flags::Value;
 use crate::dockerfile::instruction::{Pair, Word};
 use crate::dockerfile::location::{self, LocationError, System};
@@ -21,9 +21,9 @@ use crate::dockerfile::reads::{
 use crate::dockerfile::stages::{Order, SCRATCH, Scene, Stages, State};
 use crate::dockerfile::{canonical, transfer, value};
 
-/// How many bytes of values the words of one target may be expanded to, so that no file can exhaust
-/// the memory.
-const MAX_VALUES: usize = 1 << 26;
+/// How many bytes of values the words of one target may be expanded to, and stages may inherit, so
+/// that no file can exhaust the memory.
+const MAX_VALUES: usize = 1 << 24;
 
 /// What a stage is like at its end, and what it reads.
 #[derive(Debug, Default)]
@@ -66,14 +66,19 @@ pub(crate) fn walk(
     let mut walked: Vec<Option<Walked>> = Vec::with_capacity(stages.states.len());
     let mut spent = 0;
     for (index, state) in stages.states.iter().enumerate() {
-        if !state.is_stage || !reachable[index] {
+        // Too many values have been reported by then.
+        if !state.is_stage || !reachable[index] || spent > MAX_VALUES {
             walked.push(None);
             continue;
         }
         let parent = state.base.and_then(|base| walked[base].as_ref());
         let stage = begin(scene, stages, index, parent, base);
         let mut walker = Walker { scene, stages, index, stage, problems, spent, order: None };
+        walker.spend(walker.stage.environment.size(), state.span);
         for order in &state.commands {
+            if walker.is_spent() {
+                break;
+            }
             walker.follow(order);
         }
         spent = walker.spent;
@@ -159,7 +164,9 @@ impl<'a> Walker<'a> {
             Command::Copy(copy) => transfer::follow(self, &copy, order, instruction.span),
             Command::Run(mounts) => {
                 for (mount, source) in mounts.into_iter().zip(&order.sources) {
-                    self.mount(mount, *source);
+                    if !self.is_spent() {
+                        self.mount(mount, *source);
+                    }
                 }
             }
             Command::Workdir(path) => self.workdir(path),
@@ -195,16 +202,12 @@ impl<'a> Walker<'a> {
         span: Span,
         shell: Shell,
     ) -> Option<Expansion> {
-        if self.spent > MAX_VALUES {
+        if self.is_spent() {
             return None;
         }
         match expand::expand(text, shell, &self.stage.environment) {
             Ok(expansion) => {
-                self.spent += expansion.text.len();
-                if self.spent > MAX_VALUES {
-                    let message = format!("the values make more than {MAX_VALUES} bytes");
-                    self.problems.error(problem::EXPANSION, span, message, "make them smaller");
-                }
+                self.spend(expansion.text.len(), span);
                 Some(expansion)
             }
             Err(error) => {
@@ -213,6 +216,20 @@ impl<'a> Walker<'a> {
                 None
             }
         }
+    }
+
+    /// Counts bytes of values, and reports when they become too many.
+    fn spend(&mut self, bytes: usize, span: Span) {
+        let before = self.is_spent();
+        self.spent += bytes;
+        if self.is_spent() && !before {
+            let message = format!("the values of variables make more than {MAX_VALUES} bytes");
+            self.problems.error(problem::EXPANSION, span, message, "make them fewer or smaller");
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.spent > MAX_VALUES
     }
 
     /// The text that a word is expanded to.
@@ -292,17 +309,14 @@ impl<'a> Walker<'a> {
     fn mount(&mut self, flag: Value<'_>, source: usize) {
         let mut unset = BTreeSet::new();
         let (environment, shell) = (&self.stage.environment, self.scene.shell);
-        let mut spent = self.spent;
+        let mut spent = 0;
         let read = mount::read(flag.text, |text| {
-            if spent > MAX_VALUES {
-                return Err(ExpandError::TooLong);
-            }
             let expansion = expand::expand(text, shell, environment)?;
             spent += expansion.text.len();
             unset.extend(expansion.unmatched);
             Ok(expansion.text)
         });
-        self.spent = spent;
+        self.spend(spent, flag.span);
         match read {
             Ok(mount) => {
                 if mount.kind == MountType::Bind && mount.from.is_empty() {

@@ -55,43 +55,45 @@ pub(crate) fn split_blanks(line: &str, range: Range<usize>) -> Vec<Range<usize>>
 }
 
 /// The flags at the beginning of a range, and what remains: words that begin with `--`, unquoted; a
-/// lone `--` ends them.
+/// lone `--` ends them. `None` if a flag ends within a character, as it may in BuildKit.
 pub(crate) fn split_flags(
     line: &str,
     range: Range<usize>,
     escape: char,
-) -> (Vec<Unquoted>, Range<usize>) {
+) -> Option<(Vec<Unquoted>, Range<usize>)> {
     let mut flags = Vec::new();
     let mut at = range.start;
     loop {
-        let rest = &line[at..range.end];
-        at += rest.len() - rest.trim_start_matches(BLANKS).len();
-        if !line[at..range.end].starts_with("--") {
-            return (flags, trim(line, at..range.end));
+        let rest = &line.as_bytes()[at..range.end];
+        at += rest.iter().take_while(|byte| char::from(**byte).is_whitespace()).count();
+        let rest = line.get(at..range.end)?;
+        if !rest.starts_with("--") {
+            return Some((flags, trim(line, at..range.end)));
         }
         let flag = flag_word(line, at..range.end, escape);
         at = flag.range.end;
         if flag.text == "--" {
-            return (flags, trim(line, at..range.end));
+            return Some((flags, trim(line, at..range.end)));
         }
         flags.push(flag);
     }
 }
 
-/// One flag; quotes and escapes are taken away, within single quotes too.
+/// One flag; quotes and escapes are taken away, within single quotes too. As in BuildKit, which takes
+/// its bytes for characters, what is not ASCII is garbled, and the bytes 0x85 and 0xA0 are blanks.
 fn flag_word(line: &str, range: Range<usize>, escape: char) -> Unquoted {
     let mut text = String::new();
     let mut quote = None;
-    let mut chars = line[range.clone()].char_indices();
-    while let Some((at, c)) = chars.next() {
+    let mut bytes = line.as_bytes()[range.clone()].iter().copied().map(char::from).enumerate();
+    while let Some((at, c)) = bytes.next() {
         match quote {
-            None if BLANKS.contains(&c) => {
+            None if c.is_whitespace() => {
                 return Unquoted { text, range: range.start..range.start + at };
             }
             None if c == '\'' || c == '"' => quote = Some(c),
             Some(open) if c == open => quote = None,
             // An escape that nothing follows is dropped.
-            _ if c == escape => text.extend(chars.next().map(|(_, escaped)| escaped)),
+            _ if c == escape => text.extend(bytes.next().map(|(_, escaped)| escaped)),
             _ => text.push(c),
         }
     }
@@ -148,7 +150,7 @@ mod tests {
 
     /// The flags, joined by `|`, and the rest.
     fn flags(line: &str) -> (String, &str) {
-        let (flags, rest) = split_flags(line, 0..line.len(), '\\');
+        let (flags, rest) = split_flags(line, 0..line.len(), '\\').unwrap();
         let flags: Vec<_> = flags.into_iter().map(|flag| flag.text).collect();
         (flags.join("|"), &line[rest])
     }

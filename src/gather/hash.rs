@@ -27,6 +27,11 @@ pub struct Content {
 
 /// Reads a file below a root.
 pub fn file(root: &Root, path: &[u8]) -> Result<Content, ReadError> {
+    attempts(root, path, || ())
+}
+
+/// Reads a file at most twice; `meanwhile` stands for the rest of the world.
+fn attempts(root: &Root, path: &[u8], mut meanwhile: impl FnMut()) -> Result<Content, ReadError> {
     for _ in 0..2 {
         let mut file = root.open_file(path)?;
         let before = status(&file)?;
@@ -35,6 +40,7 @@ pub fn file(root: &Root, path: &[u8]) -> Result<Content, ReadError> {
         }
         let read = content(&mut file, before.identity.size)?;
         let xattrs = xattrs(&file)?;
+        meanwhile();
         if let (Some(digest), true) = (read, status(&file)? == before) {
             return Ok(Content { status: before, digest, xattrs });
         }
@@ -46,21 +52,22 @@ fn status(file: &File) -> io::Result<Status> {
     Ok(Status::new(&rustix::fs::fstat(file)?))
 }
 
-/// The digest of exactly `size` bytes; `None` if there are fewer or more.
+/// The digest of the first `size` bytes; `None` if there are fewer. Whether there are more, the
+/// status behind tells.
 fn content(file: &mut File, size: u64) -> io::Result<Option<Digest>> {
     let mut hasher = ContentHasher::default();
-    // One byte more than there should be, to see the end in the same call.
-    let wanted = usize::try_from(size).unwrap_or(BUFFER).saturating_add(1);
-    let mut buffer = vec![0; wanted.min(BUFFER)];
-    let mut total = 0;
-    loop {
-        let filled = fill(file, &mut buffer)?;
-        hasher.update(&buffer[..filled]);
-        total += filled as u64;
-        if filled < buffer.len() || total > size {
-            return Ok((total == size).then(|| hasher.finish()));
+    let mut left = size;
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(BUFFER).min(BUFFER)];
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+        let filled = fill(file, &mut buffer[..wanted])?;
+        if filled < wanted {
+            return Ok(None);
         }
+        hasher.update(&buffer[..filled]);
+        left -= filled as u64;
     }
+    Ok(Some(hasher.finish()))
 }
 
 /// Reads until the buffer is full or the file ends.
@@ -184,13 +191,35 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_length_than_it_said_is_not_taken() {
+    fn a_file_that_is_shorter_than_it_said_is_not_taken() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"abc").unwrap();
-        for (size, is_taken) in [(2, false), (3, true), (4, false)] {
+        for (size, wanted) in [(3, Some(Digest::of_content(b"abc"))), (4, None)] {
             io::Seek::rewind(&mut file).unwrap();
-            assert_eq!(content(&mut file, size).unwrap().is_some(), is_taken, "{size}");
+            assert_eq!(content(&mut file, size).unwrap(), wanted, "{size}");
         }
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_read_again_and_then_given_up() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let root = Root::open(temporary.path()).unwrap();
+        // The change comes between content and status, as often as it is told.
+        let changing = |times: u32| {
+            let mut left = times;
+            attempts(&root, b"file", || {
+                if left > 0 {
+                    left -= 1;
+                    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+                    file.write_all(b"+").unwrap();
+                }
+            })
+        };
+        assert_eq!(changing(0).unwrap().digest, Digest::of_content(b"one"));
+        assert_eq!(changing(1).unwrap().digest, Digest::of_content(b"one+"));
+        assert!(matches!(changing(2), Err(ReadError::Moving)));
     }
 
     #[test]

@@ -148,6 +148,7 @@ fn exit_program(arch: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::print_stderr, reason = "a skipped test is said aloud")]
 mod tests {
     use super::*;
 

@@ -5,7 +5,6 @@
 //! runs: the marker. So the remains of this build are known, and so are those of an imgraph that
 //! was killed: their file is not locked, or is gone. A container that was killed so early that
 //! nothing is kept with it yet is known by that.
-#![expect(clippy::disallowed_methods, reason = "locks are files")]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -24,7 +23,7 @@ use crate::engine::buildah::store::{Container, Store};
 const MARKER: &str = "imgraph-";
 
 /// After this long, a container that buildah keeps nothing about is not just being made.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 
 /// The mark of one build, as long as it runs.
 #[derive(Debug)]
@@ -135,7 +134,7 @@ fn is_held(id: &str) -> bool {
 }
 
 fn lock_path(digits: &str) -> Option<PathBuf> {
-    if !digits.is_ascii() || digits.len() % 2 != 0 || digits.is_empty() {
+    if !digits.is_ascii() || !digits.len().is_multiple_of(2) || digits.is_empty() {
         return None;
     }
     let pairs = (0..digits.len()).step_by(2).map(|at| &digits[at..at + 2]);
@@ -144,6 +143,7 @@ fn lock_path(digits: &str) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a store is made of files")]
 mod tests {
     use super::*;
     use crate::engine::buildah::storage::Location;

@@ -11,6 +11,7 @@ pub mod build;
 pub mod failure;
 pub mod instructions;
 pub mod isolation;
+pub mod layers;
 pub mod leftovers;
 pub mod names;
 pub mod output;
@@ -25,8 +26,6 @@ pub mod traffic;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
-
-use rayon::prelude::*;
 
 use crate::digest::{Digest, OciDigest};
 use crate::engine::buildah::isolation::Isolation;
@@ -196,9 +195,9 @@ impl Engine for Buildah {
     ) -> Result<Content, EngineError> {
         let store = self.store()?;
         let images = store.images()?;
-        let layers = store.layers()?;
+        let all_layers = store.layers()?;
         let config = store.config(&built.output.id)?;
-        let chain = store.chain(find(&images, &built.output.id)?, &layers)?;
+        let chain = store.chain(find(&images, &built.output.id)?, &all_layers)?;
         let fits = chain.len() == config.diff_ids.len()
             && chain
                 .iter()
@@ -211,18 +210,14 @@ impl Engine for Buildah {
         }
         let unknown: BTreeMap<&OciDigest, &Layer> =
             config.diff_ids.iter().zip(chain).filter(|(id, _)| !known.contains_key(id)).collect();
-        let read =
-            |(id, layer): (&OciDigest, &Layer)| Ok((id.clone(), layer_digest(store, layer)?));
-        let read: Vec<(OciDigest, Digest)> =
-            unknown.into_par_iter().map(read).collect::<Result<_, EngineError>>()?;
-        let new: BTreeMap<&OciDigest, Digest> =
-            read.iter().map(|(id, digest)| (id, *digest)).collect();
-        let all: Vec<Digest> = config
-            .diff_ids
-            .iter()
-            .filter_map(|id| known.get(id).or_else(|| new.get(id)).copied())
-            .collect();
-        Ok(Content { id: content::id(&config, &all), layers: read })
+        let (mut read, unread) = layers::from_store(store, &unknown);
+        if !unread.is_empty() {
+            read.append(&mut layers::from_program(&self.program, &built.output.id, &unread)?);
+        }
+        let digest = |id: &OciDigest| known.get(id).or_else(|| read.get(id)).copied();
+        let digests: Vec<Digest> = config.diff_ids.iter().filter_map(digest).collect();
+        let id = content::id(&config, &digests);
+        Ok(Content { id, layers: read.into_iter().collect() })
     }
 
     fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError> {
@@ -252,11 +247,4 @@ fn presence(image: &Image, output: &Output) -> Presence {
     let is_missing = |reference: &&String| !image.names.contains(&names::stored(reference));
     let references: Vec<String> = output.references.iter().filter(is_missing).cloned().collect();
     if references.is_empty() { Presence::Present } else { Presence::Untagged { references } }
-}
-
-fn layer_digest(store: &Store, layer: &Layer) -> Result<Digest, EngineError> {
-    let headers = store.headers(layer);
-    let failed = |source| EngineError::File { action: "read", path: headers.clone(), source };
-    let files = store.files(layer).ok_or_else(|| failed(std::io::ErrorKind::Unsupported.into()))?;
-    tarsplit::open(&headers, files).and_then(content::layer::digest).map_err(failed)
 }

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::engine::EngineError;
 use crate::engine::buildah::storage::Storage;
@@ -44,10 +44,48 @@ impl Program {
         if exit == Exit::Code(0) {
             return Ok(output);
         }
-        let error = error.split_whitespace().collect::<Vec<_>>().join(" ");
-        let error = error.strip_prefix("Error: ").unwrap_or(&error);
-        Err(EngineError::Unavailable(format!("`{what}` failed: {error}")))
+        Err(failed(&what, &error))
     }
+
+    /// Runs it and hands its standard output to `read` while it runs.
+    pub fn stream<T>(
+        &self,
+        arguments: &[&str],
+        read: impl FnOnce(&mut dyn io::Read) -> io::Result<T>,
+    ) -> Result<T, EngineError> {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let what = shown(&command);
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child =
+            command.spawn().map_err(|source| not_run(&ProcessError { program, source }))?;
+        let (output, mut errors) = (child.stdout.take(), child.stderr.take());
+        let (answer, error) = std::thread::scope(|scope| {
+            let error = scope.spawn(|| errors.as_mut().map(io::read_to_string));
+            let answer = match output {
+                Some(mut output) => read(&mut output), // closed then: it must not wait for a reader
+                None => read(&mut io::empty()),
+            };
+            (answer, error.join().ok().flatten().and_then(Result::ok).unwrap_or_default())
+        });
+        let status = child.wait().map_err(|source| broken(&what, &source))?;
+        if !status.success() && (answer.is_ok() || !error.is_empty()) {
+            return Err(failed(&what, &error));
+        }
+        answer.map_err(|source| broken(&what, &source))
+    }
+}
+
+/// A failure in the program's own words.
+fn failed(what: &str, error: &str) -> EngineError {
+    let error = error.split_whitespace().collect::<Vec<_>>().join(" ");
+    let error = error.strip_prefix("Error: ").unwrap_or(&error);
+    EngineError::Unavailable(format!("`{what}` failed: {error}"))
+}
+
+/// Why a program whose output was read as it came gave none.
+fn broken(what: &str, source: &io::Error) -> EngineError {
+    EngineError::Unavailable(format!("cannot read what `{what}` prints: {source}"))
 }
 
 /// The program and its verb, for messages.

@@ -183,6 +183,7 @@ fn file_error(action: &'static str, path: &Path, source: io::Error) -> EngineErr
 }
 
 #[cfg(test)]
+#[expect(clippy::print_stderr, reason = "a skipped test is said aloud")]
 mod tests {
     use std::os::unix::fs::MetadataExt;
 

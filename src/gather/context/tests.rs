@@ -318,6 +318,15 @@ fn a_source_that_is_a_link_brings_itself_and_its_target() {
 }
 
 #[test]
+fn the_text_of_a_link_is_read_from_its_own_directory_or_from_the_root() {
+    let workspace =
+        Workspace::new(&["a", "d/a", "d/near -> a", "d/far -> /a", "d/up -> x/../../a"]);
+    assert_eq!(workspace.brings(&[copy("/d/near")]), "d/a d/near->a");
+    assert_eq!(workspace.brings(&[copy("/d/far")]), "a d/far->/a");
+    assert_eq!(workspace.brings(&[copy("/d/up")]), "a d/up->x/../../a");
+}
+
+#[test]
 fn links_below_a_directory_stay_links() {
     let workspace = Workspace::new(&["a/in -> ../b", "a/gone -> nowhere", "a/self -> self", "b/c"]);
     let wanted = "a/ a/gone->nowhere a/in->../b a/self->self";

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use imgraph::diagnostic::Diagnostic;
 use imgraph::dockerfile::expand::{Quotes, Shell, Unset, Variables, expand};
 use imgraph::dockerfile::instruction::{Arguments, Instruction, Joint, Keyword, Word};
+use imgraph::dockerfile::problem::EMPTY_LINE;
 use imgraph::dockerfile::reads::{BaseConfig, ContextKind, ContextRead, ImageUse, Reads, Remote};
 use imgraph::dockerfile::remote::{Origin, origin};
 use imgraph::dockerfile::{Dockerfile, Flavour, Request, parse, resolve_with};
@@ -134,7 +135,7 @@ fn files_are_parsed_as_buildkit_does() {
             let instructions: Vec<_> = dockerfile.instructions.iter().map(instruction).collect();
             got["instrs"] = json!(instructions);
             got["escape"] = json!(dockerfile.directives.escape().to_string());
-            got["warnings"] = json!(found.iter().filter(|one| !one.is_error()).count());
+            got["warnings"] = json!(found.iter().filter(|one| one.code == EMPTY_LINE).count());
             got["syntax"] = json!(dockerfile.syntax);
             for key in ["instrs", "escape", "warnings", "syntax"] {
                 want[key] = row[key].clone();
@@ -431,6 +432,55 @@ fn edge_cases_are_read_as_buildkit_does() {
     for row in rows {
         let (id, text) = (row["id"].as_str(), row["dockerfile"].as_str().expect("a text"));
         compare_reads(&mut tally, id.expect("an id"), &row, text.as_bytes());
+    }
+    tally.finish();
+}
+
+/// Lets every RUN mount a path of the context that spells out the variables named, so that the
+/// reads of the context tell the environment of each RUN.
+fn probed(text: &str, names: &BTreeSet<&str>) -> String {
+    let spelt: Vec<_> = names.iter().map(|name| format!("/{name}=${{{name}-unset}}")).collect();
+    let spelt = spelt.concat();
+    let probe = format!("RUN --mount=type=bind,target=/probe,source={spelt} ");
+    let line = |line: &str| match line.strip_prefix("RUN ").or(line.strip_prefix("ONBUILD RUN ")) {
+        Some(rest) if line.starts_with("RUN") => format!("{probe}{rest}"),
+        Some(rest) => format!("ONBUILD {probe}{rest}"),
+        None => line.to_owned(),
+    };
+    text.split_inclusive('\n').map(line).collect()
+}
+
+#[test]
+fn run_sees_the_variables_that_buildkit_gives_it() {
+    let Some(rows) = rows("semantics") else { return };
+    let mut tally = Tally::new("exec-env");
+    for row in rows {
+        let Some(runs) = row["exec_env"].as_array() else { continue };
+        let pairs = |run: &Value| -> BTreeMap<String, String> {
+            let pairs = run.as_array().expect("an environment").iter();
+            let pair = |pair: &Value| {
+                let (name, value) = pair.as_str()?.split_once('=')?;
+                // As the path of a mount spells it.
+                Some((name.to_owned(), value.replace("//", "/")))
+            };
+            pairs.filter_map(pair).collect()
+        };
+        let runs: Vec<_> = runs.iter().map(pairs).collect();
+        let names: BTreeSet<_> = runs.iter().flat_map(BTreeMap::keys).map(String::as_str).collect();
+        let spelt = |run: &BTreeMap<String, String>| -> String {
+            let value = |name: &&str| run.get(*name).map_or("unset", String::as_str).to_owned();
+            let spelt: Vec<_> = names.iter().map(|n| format!("/{n}={}", value(n))).collect();
+            spelt.concat().replace("//", "/")
+        };
+        let mut want: Vec<String> = runs.iter().map(spelt).collect();
+        let text = probed(row["dockerfile"].as_str().expect("a text"), &names);
+        let (reads, errors) = read(&row, text.as_bytes());
+        let probes = reads.context.into_iter().filter(|read| read.kind == ContextKind::Mount);
+        let mut got: Vec<_> = probes.map(|read| read.source).collect();
+        got.retain(|source| source.contains('='));
+        got.sort();
+        want.sort();
+        tally.compare(&(row["id"].as_str(), errors), &got, &want);
     }
     tally.finish();
 }

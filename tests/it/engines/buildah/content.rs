@@ -1,5 +1,8 @@
 //! The content id: what an image is, whoever built it and whenever.
 
+use imgraph::engine::buildah::layers;
+use imgraph::engine::buildah::program::Program;
+
 use super::*;
 
 const DOCKERFILE: &str = "FROM acme/base:0.1.0\nCOPY . /c\nRUN mkdir /d && echo x > /d/a && \
@@ -110,4 +113,17 @@ fn layers_are_read_as_buildah_pushes_them() {
         let tar = fs::File::open(target.join(diff_id.hex())).unwrap();
         assert_eq!(imgraph::engine::content::layer::digest(tar).unwrap(), digest, "{diff_id}");
     }
+}
+
+#[test]
+fn the_program_gives_the_same_digests_as_the_stores_own_files() {
+    let Some(bench) = Bench::new() else { return };
+    let built = bench.variant(DOCKERFILE, 0);
+    let content = bench.engine.content(&built, &BTreeMap::new()).unwrap();
+    let wanted = built.output.diff_ids.iter().cloned().collect();
+    let program = Program::new("buildah".into(), Some(bench.storage()));
+    let digests = layers::from_program(&program, &built.output.id, &wanted).unwrap();
+    assert_eq!(digests.into_iter().collect::<Vec<_>>(), content.layers);
+    let gone = format!("sha256:{}", "1".repeat(64)).parse().unwrap();
+    assert!(layers::from_program(&program, &gone, &wanted).is_err());
 }

@@ -13,8 +13,9 @@ use crate::dockerfile::pattern;
 /// How deep `${..}` may stand in `${..}`.
 pub const MAX_DEPTH: usize = 100;
 
-/// How many bytes a result may be longer than its word.
-pub const MAX_GROWTH: usize = 1 << 20;
+/// How many bytes a result may be longer than its word: what Linux hands to a program as one variable
+/// (`MAX_ARG_STRLEN`).
+pub const MAX_GROWTH: usize = 1 << 17;
 
 /// The variables of a place.
 pub trait Variables {
@@ -477,3 +478,6 @@ enum Empty {
 fn is_digit(c: char) -> bool {
     c.is_ascii_digit() || (!c.is_ascii() && c.is_numeric() && pattern::is_decimal(c))
 }
+
+#[cfg(test)]
+mod tests;

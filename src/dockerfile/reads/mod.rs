@@ -178,7 +178,7 @@ pub fn resolve_with(
         stages.check_references(&mut problems);
         return (Reads::default(), problems.into_diagnostics());
     };
-    let reachable = stages.inherit_triggers(target, request, &mut problems);
+    let reachable = stages.reach(target, request, &mut problems);
     stages.check_references(&mut problems);
     let walked = walk::walk(&scene, &stages, &reachable, base, &mut problems);
     let reads = Gathering { scene: &scene, stages: &stages, target, walked }.reads();
@@ -305,3 +305,6 @@ impl Gathering<'_> {
         names.filter(|name| !is_used(name)).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
