@@ -23,8 +23,9 @@ pub struct Record {
     pub platform: Platform,
     /// The engine and its store (`buildah`, `buildkit docker`): outputs of one are not in another.
     pub engine: String,
-    /// The key with every parent given by its source key.
-    pub source_key: Digest,
+    /// The key with every parent given by its source key; `None` where a parent's was not known: it
+    /// was left out and has to be prepared.
+    pub source_key: Option<Digest>,
     /// The key with every parent given by its content id.
     pub build_key: Digest,
     /// What came out, independent of engine and time.
@@ -264,7 +265,7 @@ mod tests {
             image: name(image),
             platform: "linux/amd64".parse().unwrap(),
             engine: "simulate".into(),
-            source_key: Digest::of_content(key.as_bytes()),
+            source_key: Some(Digest::of_content(key.as_bytes())),
             build_key: Digest::of_content(key.as_bytes()),
             content: Digest::of_content(b"content"),
             output: Output {

@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Ls, settings: &Settings) -> Result<u8, Failure> {
     let session = Session::open(settings)?;
     let selected = session.select(&arguments.selection)?;
     let look = if arguments.status {
-        Some(Look::at(&session, settings, &selected.images, &BTreeSet::new())?)
+        Some(Look::at(&session, settings, &selected, &BTreeSet::new())?)
     } else {
         session.judge(&BTreeSet::new(), &[], settings)?;
         None

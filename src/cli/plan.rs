@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::args::{self, Selection};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::session::{PresenceTable, Session, plan};
+use crate::cli::session::{PresenceTable, Selected, Session, plan};
 use crate::cli::settings::{Settings, write};
 use crate::engine::Engine;
 use crate::gather::inputs;
@@ -42,8 +42,8 @@ impl Preview<'_> {
     pub(crate) fn show(&self, as_json: bool, settings: &Settings) -> Result<u8, Failure> {
         let session = Session::open(settings)?;
         let selected = session.select(self.selection)?;
-        let forced = if self.force { selected.asked } else { BTreeSet::new() };
-        let look = Look::at(&session, settings, &selected.images, &forced)?;
+        let forced = if self.force { selected.asked.clone() } else { BTreeSet::new() };
+        let look = Look::at(&session, settings, &selected, &forced)?;
         let text =
             if as_json { look.json(&session) } else { look.text(&session, settings, self.verbose) };
         write(&mut io::stdout(), &text);
@@ -65,7 +65,7 @@ impl Look {
     pub(crate) fn at(
         session: &Session,
         settings: &Settings,
-        images: &BTreeSet<ImageId>,
+        selected: &Selected,
         forced: &BTreeSet<ImageId>,
     ) -> Result<Self, Failure> {
         let (history, warnings) = ledger::read(&session.state)?;
@@ -75,10 +75,10 @@ impl Look {
         let stat = StatCache::load(&session.state);
         let disk = session.disk(&stat);
         let (gathered, presence) = rayon::join(
-            || inputs::gather(&disk, images, &history, forced),
-            || present(session, settings, &history, images),
+            || inputs::gather(&disk, &selected.family, &history, forced),
+            || present(session, settings, &history, &selected.family),
         );
-        session.judge(images, &gathered.problems, settings)?;
+        session.judge(&selected.images, &gathered.problems, settings)?;
         let presence = presence.unwrap_or_else(|failure| {
             let message = "recorded outputs are taken to be there";
             write(&mut io::stderr(), &format!("warning: {}; {message}\n", failure.message));
@@ -86,7 +86,7 @@ impl Look {
         });
         let present = |id, record: &Record| presence.assumed(id, record);
         let facts = session.facts(&present);
-        let planned = plan(&facts, &history, gathered, images, forced);
+        let planned = plan(&facts, &history, gathered, &selected.images, forced);
         // A cache that cannot be written costs time, nothing else.
         stat.save(&session.state, Keep::All).unwrap_or_default();
         Ok(Self { plan: planned.plan, entries: planned.entries, history, presence })

@@ -86,7 +86,8 @@ fn unfinished(session: &Session, history: &History) -> Result<Selected, Failure>
     let names = names.chain(&last.interrupted);
     let graph = &session.loaded.graph;
     let asked: BTreeSet<ImageId> = names.filter_map(|name| graph.find(name.as_str())).collect();
-    Ok(Selected { images: graph.with_ancestors(&asked), asked })
+    let images = graph.with_ancestors(&asked);
+    Ok(Selected { family: images.clone(), images, asked })
 }
 
 /// What was asked for, and since when.
@@ -107,12 +108,13 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     let history = ledger.history().clone();
     // The store is asked while the disk is read.
     let (gathered, presence) = rayon::join(
-        || inputs::gather(&disk, &selected.images, &history, &forced),
-        || session.presence(&*engine, &history, &selected.images),
+        || inputs::gather(&disk, &selected.family, &history, &forced),
+        || session.presence(&*engine, &history, &selected.family),
     );
     session.judge(&selected.images, &gathered.problems, settings)?;
     let presence = presence?;
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
+    session.check_left_out(selected, &history, &present)?;
     let facts = session.facts(&present);
     let Planned { plan, entries } = plan(&facts, &history, gathered, &selected.images, &forced);
     drop(history);

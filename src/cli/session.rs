@@ -45,8 +45,10 @@ pub(crate) struct Session {
 pub(crate) struct Selected {
     /// Those that were asked for.
     pub(crate) asked: BTreeSet<ImageId>,
-    /// The same with the ancestors that they need.
+    /// The same with the ancestors that they need, unless those are left out on purpose.
     pub(crate) images: BTreeSet<ImageId>,
+    /// The same with all ancestors: what has to be read.
+    pub(crate) family: BTreeSet<ImageId>,
 }
 
 impl Session {
@@ -79,8 +81,33 @@ impl Session {
         if asked.is_empty() && selection.fail_if_no_match {
             return Err(Failure::new(Exit::NO_MATCH, "no image is selected"));
         }
-        let images = if selection.only { asked.clone() } else { graph.with_ancestors(&asked) };
-        Ok(Selected { asked, images })
+        let family = graph.with_ancestors(&asked);
+        let images = if selection.only { asked.clone() } else { family.clone() };
+        Ok(Selected { asked, images, family })
+    }
+
+    /// Fails if a parent that `--only` leaves out was never built here: nothing could stand for it.
+    pub(crate) fn check_left_out(
+        &self,
+        selected: &Selected,
+        history: &History,
+        present: &dyn Fn(ImageId, &Record) -> Presence,
+    ) -> Result<(), Failure> {
+        let graph = &self.loaded.graph;
+        for id in &selected.images {
+            let parents = graph.parents(*id).into_iter();
+            for parent in parents.filter(|parent| !selected.images.contains(parent)) {
+                let record = history.records.get(graph.name(parent));
+                let record = record.filter(|record| record.engine == self.choice.class);
+                if record.is_none_or(|record| present(parent, record) == Presence::Missing) {
+                    let (child, parent) = (graph.name(*id), graph.name(parent));
+                    let message = format!("`{child}` needs `{parent}`, which is not in the store");
+                    return Err(Failure::new(Exit::USAGE, message)
+                        .help("leave out `--only`, and it is built first"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Says what is wrong. Fails if an error stands in the way of the given images: in

@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &Why, settings: &Settings) -> Result<u8, Failure> {
     let session = Session::open(settings)?;
     let selection = Selection { selectors: vec![arguments.image.clone()], ..Selection::default() };
     let selected = session.select(&selection)?;
-    let look = Look::at(&session, settings, &selected.images, &BTreeSet::new())?;
+    let look = Look::at(&session, settings, &selected, &BTreeSet::new())?;
     let tree = Tree { session: &session, look: &look };
     let mut text = String::new();
     for id in &selected.asked {

@@ -77,11 +77,10 @@ fn directive<'a>(line: &'a str, comment: &str) -> Option<(usize, &'a str)> {
     let line = line.strip_prefix(comment)?.trim_start();
     let (name, value) = line.split_once('=')?;
     let name = name.trim_end_matches(REGEXP_SPACE);
-    // A blank that nothing follows is a value to the regular expression `=\s*(.+?)\s*$`.
-    let blank = value.len().checked_sub(1).map(|last| &value[last..]);
     let value = match value.trim_matches(REGEXP_SPACE) {
-        "" => blank?,
-        value => value,
+        // A blank that nothing follows is a value to the regular expression `=\s*(.+?)\s*$`.
+        "" => &value[value.len().checked_sub(1)?..],
+        trimmed => trimmed,
     };
     let place = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name))?;
     Some((place, value))

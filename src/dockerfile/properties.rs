@@ -115,6 +115,8 @@ fn spans_are_within(text: &[u8], found: &[Diagnostic]) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
     #[test]
     fn no_file_makes_the_reader_panic(text in soup()) {
         let (dockerfile, found) = parse(text.as_bytes());

@@ -66,6 +66,9 @@ fn directives_stand_above_everything_else() {
         assert_eq!(escape(&format!("{ended}\n# escape=`\nFROM a")), '\\', "{ended:?} ends them");
     }
     assert_eq!(wrong("# escape=x\nFROM a"), one(problem::DIRECTIVE, "x"));
+    assert_eq!(wrong("# escape=`é\u{2003}\nFROM a"), one(problem::DIRECTIVE, "`é\u{2003}"));
+    assert_eq!(wrong("# escape=  \nFROM a"), one(problem::DIRECTIVE, " "), "a blank is a value");
+    assert_eq!(wrong("# escape=\nFROM a"), [], "nothing is none: a mere comment");
     let twice = "# syntax=a\n# syntax=b\nFROM a";
     assert_eq!(wrong(twice), one(problem::DIRECTIVE, "# syntax=b"));
 }

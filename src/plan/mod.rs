@@ -15,7 +15,7 @@ use crate::dockerfile::Flavour;
 use crate::fingerprint::difference::difference;
 use crate::fingerprint::reason::{PrepareCause, Reason};
 use crate::fingerprint::{Inputs, Parent, key, leaf, leaves};
-use crate::graph::{Edge, ImageGraph};
+use crate::graph::{Edge, Image, ImageGraph};
 use crate::history::{History, Presence, Record};
 use crate::image::{ImageId, ImageName};
 use crate::layers::{Cutoff, Layers};
@@ -110,7 +110,12 @@ pub fn plan(
     entries: &[Option<Vec<Entry>>],
     wanted: &Wanted<'_>,
 ) -> Plan {
-    let mut identities: Vec<Option<Digest>> = vec![None; facts.graph.len()];
+    // A parent that is left out (`--only`) stands as it was recorded.
+    let left_out = |(id, image): (ImageId, &Image)| {
+        let record = history.records.get(&image.spec.name).filter(|_| !wanted.images.contains(&id));
+        record.map(|record| facts.identity(id, record))
+    };
+    let mut identities: Vec<Option<Digest>> = facts.graph.iter().map(left_out).collect();
     let guess = Durations::new(facts, history);
     let mut steps = Vec::with_capacity(wanted.images.len());
     for id in facts.graph.order().iter().copied().filter(|id| wanted.images.contains(id)) {
@@ -122,7 +127,7 @@ pub fn plan(
                 decide_now_or_later(facts, history, (id, &inputs), &identities)
             }
         };
-        if wanted.forced.contains(&id) && step.decision != Decision::Pending {
+        if wanted.forced.contains(&id) && !wanted.prepare.contains_key(&id) {
             step.decision = Decision::Rebuild;
             step.reasons.insert(0, Reason::Forced);
         }

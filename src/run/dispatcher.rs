@@ -12,7 +12,7 @@ use crate::engine::{CacheUse, Parent, Request};
 use crate::event::{self, Failure, Summary, What};
 use crate::fingerprint::reason::Reason;
 use crate::fingerprint::{self, leaf};
-use crate::graph::Edge;
+use crate::graph::{Edge, Image};
 use crate::history::{Ended, Output, Presence, Record};
 use crate::image::{ImageId, ImageName};
 use crate::layers::Cutoff;
@@ -68,13 +68,16 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             (step.image, durations.or_guess(step.image, graph.image(step.image).spec.layer))
         };
         let work: Vec<(ImageId, u64)> = plan.work().map(cost).collect();
-        let mut current = vec![None; graph.len()];
-        for step in plan.steps.iter().filter(|step| step.decision == Decision::Fresh) {
-            current[step.image.index()] = history.records.get(graph.name(step.image)).cloned();
-        }
+        let steps: BTreeMap<ImageId, &Step> = plan.work().map(|step| (step.image, step)).collect();
+        // What is fresh, and parents that are left out, stand as they were recorded.
+        let stands = |(id, image): (ImageId, &Image)| {
+            let record = history.records.get(&image.spec.name);
+            record.filter(|_| !steps.contains_key(&id)).cloned()
+        };
+        let current = graph.iter().map(stands).collect();
         Self {
             schedule: Schedule::new(graph, &work),
-            steps: plan.work().map(|step| (step.image, step)).collect(),
+            steps,
             source_keys: plan::source_keys(&run.facts, &run.entries),
             durations,
             current,
@@ -319,6 +322,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         });
         Job {
             id,
+            dockerfile: Arc::clone(&spec.dockerfile),
             references: spec.references(),
             previous: previous.cloned(),
             size_limit: layer.and_then(|layer| Some((layer.rules.max_size?, layer.name.clone()))),
@@ -429,7 +433,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             image: image.spec.name.clone(),
             platform: image.platform.clone(),
             engine: facts.engine.to_owned(),
-            source_key: self.source_keys[id.index()].unwrap_or_else(|| Digest::of_content(b"")),
+            source_key: self.source_keys[id.index()],
             build_key: fingerprint::key(&inputs, &parent),
             content: done.content,
             output: done.output,

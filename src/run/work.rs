@@ -82,6 +82,8 @@ pub(crate) struct Done {
 /// One image to build.
 pub(crate) struct Job {
     pub(crate) id: ImageId,
+    /// The Dockerfile, relative to the workspace root.
+    pub(crate) dockerfile: Arc<str>,
     pub(crate) request: Request,
     /// The user's references, moved when the build was a success.
     pub(crate) references: Vec<String>,
@@ -354,7 +356,7 @@ fn failure(job: &Job, stop: Stop, writer: LogWriter<'_>) -> Failure {
     let mut failure = writer.failure(with_causes(&error), &job.log);
     failure.transient = is_transient(&error);
     if let EngineError::Step { .. } = error {
-        failure.path = Some(job.request.dockerfile_path.to_string_lossy().into_owned());
+        failure.path = Some(job.dockerfile.to_string());
         failure.line = line;
     }
     failure

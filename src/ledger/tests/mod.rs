@@ -66,7 +66,7 @@ fn record(image: &str, key: &str) -> Arc<Record> {
         image: name(image),
         platform: "linux/amd64".parse().unwrap(),
         engine: "simulate".into(),
-        source_key: digest("source"),
+        source_key: Some(digest("source")),
         build_key: Digest::of_content(key.as_bytes()),
         content: digest("content"),
         output: Output {
