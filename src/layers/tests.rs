@@ -101,3 +101,10 @@ fn the_longest_directory_decides_the_layer() {
     assert_eq!(layer("java/apps/x"), Some(1));
     assert_eq!(layer("javax"), None);
 }
+
+#[test]
+fn a_dockerfile_may_serve_other_sections_only() {
+    let (layers, problems) = parse("[image.api]\nskip = true");
+    assert_eq!(problems, []);
+    assert!(layers.images[&"api".parse::<ImageName>().unwrap()].skip);
+}

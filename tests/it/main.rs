@@ -1,4 +1,5 @@
 //! The one test binary.
 
 mod conformance;
+mod docs;
 mod engines;
