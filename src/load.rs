@@ -8,7 +8,7 @@ use crate::dockerfile::{self, Dockerfile, Flavour};
 use crate::gather::GatherError;
 use crate::gather::workspace::{self, Workspace};
 use crate::graph::spec::specs;
-use crate::graph::{ImageGraph, Setting, Source};
+use crate::graph::{Draft, ImageGraph, Setting, Source, draft};
 use crate::image::Platform;
 use crate::policy;
 
@@ -50,7 +50,12 @@ pub fn resolve(mut workspace: Workspace, flavour: Flavour, platform: &Platform) 
     let sources: Vec<Source<'_>> = specs.iter().map(|spec| source(spec.found)).collect();
     let setting =
         Setting { layers: &workspace.layers, flavour, platform, hidden: &workspace.hidden };
-    let (graph, found) = ImageGraph::resolve(specs, &sources, &setting);
+    let drafts: Vec<Draft> = specs
+        .into_par_iter()
+        .zip(&sources)
+        .map(|(spec, source)| draft(spec, *source, &setting))
+        .collect();
+    let (graph, found) = ImageGraph::resolve(drafts, &sources, &setting);
     problems.extend(found);
     problems.extend(policy::check(&graph, &workspace.layers));
     Loaded { workspace, graph, problems }

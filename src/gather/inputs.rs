@@ -181,6 +181,11 @@ impl Disk<'_> {
         Ok(if force { Some(PrepareCause::Forced) } else { state.cause })
     }
 
+    /// The command that prepares an image; empty where there is none.
+    pub fn prepare_command(&self, id: ImageId) -> &str {
+        self.graph.image(id).spec.prepare.as_ref().map_or("", |prepare| &prepare.run)
+    }
+
     /// Runs the `prepare` of an image.
     pub fn prepare(
         &self,

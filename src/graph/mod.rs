@@ -95,6 +95,20 @@ pub struct Source<'a> {
     pub broken: bool,
 }
 
+/// An image whose Dockerfile was read alone, before anything is known of its parents.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    image: Image,
+    found: Vec<Diagnostic>,
+}
+
+/// Reads the target of one image. Images do not know each other here: all may be read at once.
+pub fn draft(spec: ImageSpec, source: Source<'_>, setting: &Setting<'_>) -> Draft {
+    let mut image = unread(spec, source.broken, setting);
+    let found = read(&mut image, source.dockerfile, setting, &BTreeMap::new());
+    Draft { image, found }
+}
+
 /// What resolving depends on besides the texts.
 pub struct Setting<'a> {
     /// `layers.toml`.
@@ -108,22 +122,17 @@ pub struct Setting<'a> {
 }
 
 impl ImageGraph {
-    /// Reads every image's target and finds its edges. `parsed` has the Dockerfile of each spec, and
-    /// what is wrong with its text has been reported.
+    /// Finds the edges of every image. `parsed` has the Dockerfile of each draft, and what is wrong
+    /// with its text has been reported.
     pub fn resolve(
-        specs: Vec<ImageSpec>,
+        drafts: Vec<Draft>,
         parsed: &[Source<'_>],
         setting: &Setting<'_>,
     ) -> (Self, Vec<Diagnostic>) {
         let mut problems = Vec::new();
-        let provided = Provided::new(&specs, &mut problems);
-        let mut images = Vec::with_capacity(specs.len());
-        let mut found = Vec::with_capacity(specs.len());
-        for (spec, source) in specs.into_iter().zip(parsed) {
-            let mut image = unread(spec, source.broken, setting);
-            found.push(read(&mut image, source.dockerfile, setting, &BTreeMap::new()));
-            images.push(image);
-        }
+        let (mut images, mut found): (Vec<Image>, Vec<Vec<Diagnostic>>) =
+            drafts.into_iter().map(|draft| (draft.image, draft.found)).unzip();
+        let provided = Provided::new(&images, &mut problems);
         inherit(&mut images, &mut found, parsed, setting, &provided);
         for (image, found) in images.iter_mut().zip(found) {
             image.broken |= found.iter().any(Diagnostic::is_error);

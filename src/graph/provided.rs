@@ -43,7 +43,8 @@ struct Repository {
 
 impl Provided {
     /// Builds the table; two images under one reference are an error.
-    pub(crate) fn new(specs: &[ImageSpec], problems: &mut Vec<Diagnostic>) -> Self {
+    pub(crate) fn new(images: &[Image], problems: &mut Vec<Diagnostic>) -> Self {
+        let specs: Vec<&ImageSpec> = images.iter().map(|image| &image.spec).collect();
         let names = specs.iter().map(|spec| spec.name.clone()).collect();
         let mut table = Self { repositories: BTreeMap::new(), familiar: Vec::new(), names };
         for (index, spec) in specs.iter().enumerate() {
@@ -53,7 +54,7 @@ impl Provided {
                 references.push(spec.repository.clone());
             }
             for reference in references {
-                if let Err(problem) = table.add(&reference, id, specs) {
+                if let Err(problem) = table.add(&reference, id, &specs) {
                     let place = Place { path: Arc::clone(&spec.dockerfile), span: None };
                     problems.push(problem.at_place(place));
                 }
@@ -63,7 +64,7 @@ impl Provided {
         table
     }
 
-    fn add(&mut self, text: &str, id: ImageId, specs: &[ImageSpec]) -> Result<(), Diagnostic> {
+    fn add(&mut self, text: &str, id: ImageId, specs: &[&ImageSpec]) -> Result<(), Diagnostic> {
         let Ok(reference) = Reference::parse(text) else {
             let message = format!("`{text}` cannot be the reference of an image");
             let help = "repositories are lower case; see `registry`, `repository` and `tags` of layers.toml";

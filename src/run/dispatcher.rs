@@ -441,7 +441,14 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             duration: done.duration,
             leaves: leaf::encode(&fingerprint::leaves(&inputs, &parent)),
         });
-        let mut news = vec![ledger::Entry::Built(Arc::clone(&record))];
+        // Where the engine had every step in its cache, the duration says nothing of the next build.
+        let name = record.image.clone();
+        let mut news = if done.steps > 0 && done.cached_steps == done.steps {
+            let ended = ledger::Entry::Ended { image: name, ended: Ended::Built };
+            vec![ledger::Entry::Recorded(Arc::clone(&record)), ended]
+        } else {
+            vec![ledger::Entry::Built(Arc::clone(&record))]
+        };
         if !done.layers.is_empty() {
             news.push(ledger::Entry::Layers(done.layers));
         }

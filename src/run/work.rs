@@ -178,6 +178,13 @@ pub(crate) fn prepare(
     sender: &Sender<Message>,
 ) {
     let mut writer = LogWriter::new(name, log, sender);
+    let command = shared.disk.prepare_command(id);
+    writer.progress(Progress::Step {
+        number: 1,
+        total: Some(1),
+        text: format!("prepare {command}"),
+        cached: false,
+    });
     let prepared = shared.disk.prepare(id, shared.cancel, &mut |line| writer.line(line));
     let result = match prepared {
         Ok(prepared) => match shared.disk.entries(id) {
