@@ -34,6 +34,7 @@ const WORKSPACE_KEYS: &[&str] = &[
 const LAYER_KEYS: &[&str] = &["name", "dirs", "from", "externals", "max-age", "cutoff", "rules"];
 const RULE_KEYS: &[&str] = &["user", "max-size", "pinned"];
 const IMAGE_KEYS: &[&str] = &[
+    "skip",
     "dockerfile",
     "context",
     "target",
