@@ -14,7 +14,7 @@ use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::Flavour;
 use crate::fingerprint::reason::PrepareCause;
-use crate::gather::context::{self, Context, Ignored};
+use crate::gather::context::{self, Context, Ignored, Listing};
 use crate::gather::prepare::{self, Place, PrepareError};
 use crate::gather::stat::StatCache;
 use crate::gather::workspace::Workspace;
@@ -65,8 +65,8 @@ pub fn gather(
         match disk.prepare_cause(image, history, force) {
             Err(problem) => (*id, Read::Problems(vec![problem])),
             Ok(Some(cause)) => (*id, Read::Prepare(cause)),
-            Ok(None) => match disk.entries(*id) {
-                Ok(entries) => (*id, Read::Entries(entries)),
+            Ok(None) => match disk.listing(*id) {
+                Ok(listing) => (*id, Read::Listed(listing)),
                 Err(problems) => (*id, Read::Problems(problems)),
             },
         }
@@ -80,7 +80,10 @@ pub fn gather(
     for (id, read) in all {
         match read {
             Read::Nothing => (),
-            Read::Entries(entries) => gathered.entries[id.index()] = Some(entries),
+            Read::Listed(listing) => {
+                gathered.entries[id.index()] = Some(listing.entries);
+                gathered.problems.extend(listing.notes);
+            }
             Read::Prepare(cause) => {
                 gathered.prepare.insert(id, cause);
             }
@@ -92,7 +95,7 @@ pub fn gather(
 
 enum Read {
     Nothing,
-    Entries(Vec<Entry>),
+    Listed(Listing),
     Prepare(PrepareCause),
     Problems(Vec<Diagnostic>),
 }
@@ -100,9 +103,14 @@ enum Read {
 impl Disk<'_> {
     /// The context of an image as it is now: everything that its build may see.
     pub fn entries(&self, id: ImageId) -> Result<Vec<Entry>, Vec<Diagnostic>> {
+        Ok(self.listing(id)?.entries)
+    }
+
+    /// The same with what is worth knowing.
+    fn listing(&self, id: ImageId) -> Result<Listing, Vec<Diagnostic>> {
         let image = self.graph.image(id);
         if image.reads.context.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Listing { entries: Vec::new(), notes: Vec::new() });
         }
         let ignore = self.ignore_file(image)?;
         let directory = self.workspace.root.join(&image.spec.context);
@@ -111,7 +119,7 @@ impl Disk<'_> {
             problems.into_iter().map(|it| it.in_file(&image.spec.dockerfile)).collect::<Vec<_>>()
         };
         let listing = context::entries(&context, &image.reads.context).map_err(in_file)?;
-        Ok(listing.entries)
+        Ok(Listing { notes: in_file(listing.notes), ..listing })
     }
 
     /// What the ignore file of an image leaves out, and which line does.

@@ -175,8 +175,11 @@ impl Rules<'_> {
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
             // Only a name that could matter is worth a word: contexts may hold any bytes.
-            if name.to_string_lossy().contains("Dockerfile") {
-                let message = "a Dockerfile whose name is not UTF-8 is passed over".to_owned();
+            let path = entry.path();
+            let is_image = ["Dockerfile", "Containerfile"].map(|file| path.join(file).is_file());
+            if name.to_string_lossy().contains("Dockerfile") || is_image.contains(&true) {
+                let name = name.to_string_lossy();
+                let message = format!("`{name}` is passed over: its name is not UTF-8");
                 listing.problems.push(self.problem(UNREADABLE, &dir.path, message));
             }
             return;

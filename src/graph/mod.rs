@@ -7,6 +7,8 @@
 pub mod select;
 pub mod spec;
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod order;
 mod provided;
 

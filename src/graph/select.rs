@@ -177,3 +177,6 @@ fn unknown(word: &str, graph: &ImageGraph) -> SelectError {
         nearest: nearest.map(str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,8 @@ pub(crate) struct Dispatcher<'a, 'e> {
     source_keys: Vec<Option<Digest>>,
     /// When the work on an image began, and how often its files moved since.
     begun: BTreeMap<ImageId, (Timer, u32)>,
+    /// Whether any image has a log: one that is restored has none.
+    is_logged: bool,
     /// How many workers have not reported yet.
     workers: usize,
     finished: Vec<Finished>,
@@ -82,6 +84,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             durations,
             current,
             begun: BTreeMap::new(),
+            is_logged: false,
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
@@ -289,6 +292,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
 
     fn started(&mut self, id: ImageId, reasons: Vec<Reason>) -> Log {
         self.begun.insert(id, (Timer::start(), 0));
+        self.is_logged = true;
         let log = self.log(id);
         let (image, predicted) = (self.name(id), self.durations.of(id));
         (self.emit)(What::Started { image, reasons, log: log.shown.clone(), predicted });
@@ -521,10 +525,9 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
     }
 
     fn summary(&self, duration: u64) -> Summary {
-        let mut summary =
-            summary::summary(&self.run, &self.finished, duration, self.begun.is_empty());
-        summary.interrupted = self.interrupted;
-        summary
+        let logs = self.is_logged.then(|| self.run.options.logs_shown.clone());
+        let interrupted = self.interrupted;
+        Summary { logs, interrupted, ..summary::summary(&self.run, &self.finished, duration) }
     }
 }
 

@@ -16,13 +16,9 @@ pub(crate) struct Finished {
     pub(crate) transient: bool,
 }
 
-/// Adds up a run that took `duration` milliseconds.
-pub(crate) fn summary(
-    run: &Run<'_>,
-    finished: &[Finished],
-    duration: u64,
-    nothing_begun: bool,
-) -> Summary {
+/// Adds up a run that took `duration` milliseconds, as one that nobody interrupted and that has no
+/// logs.
+pub(crate) fn summary(run: &Run<'_>, finished: &[Finished], duration: u64) -> Summary {
     let plan = run.plan;
     let graph = run.facts.graph;
     let count = |wanted: Ended| finished.iter().filter(|end| end.ended == wanted).count();
@@ -50,7 +46,7 @@ pub(crate) fn summary(
         critical_path,
         lower_bound: longest.max(work / run.options.jobs as u64),
         first_cause,
-        logs: (!nothing_begun).then(|| run.options.logs_shown.clone()),
+        logs: None,
         interrupted: false,
     }
 }
