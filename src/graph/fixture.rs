@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, Severity, Sources};
 use crate::dockerfile::{self, Flavour};
 use crate::graph::spec::{Found, specs};
-use crate::graph::{Edge, Image, ImageGraph, Setting, Source};
+use crate::graph::{Edge, Image, ImageGraph, Setting, Source, draft};
 use crate::image::{ImageId, Platform};
 use crate::layers::{self, Layers};
 
@@ -61,7 +61,9 @@ impl Fixture {
         let platform: Platform = "linux/amd64".parse().unwrap();
         let setting =
             Setting { layers: &layers, flavour: Flavour::BuildKit, platform: &platform, hidden };
-        let (graph, found) = ImageGraph::resolve(specs, &of_specs, &setting);
+        let drafts = specs.into_iter().zip(&of_specs);
+        let drafts = drafts.map(|(spec, source)| draft(spec, *source, &setting)).collect();
+        let (graph, found) = ImageGraph::resolve(drafts, &of_specs, &setting);
         problems.extend(found);
         Self { layers, graph, problems, sources }
     }
