@@ -8,7 +8,7 @@ use super::*;
 
 const DOCKERFILE: &str = "FROM acme/base:0.1.0 AS one\nRUN echo one > /one\n\
     FROM acme/base:0.1.0\nCOPY --from=one /one /one\nCOPY --from=acme/other /who /who\nRUN echo two > /two\n\
-    RUN --mount=type=bind,target=/c trap '' TERM; echo asleep; sleep 20.25 & sleep 20.26\n";
+    RUN --mount=type=bind,target=/c trap '' TERM; echo asleep; sleep 33.1 & sleep 33.2\n";
 
 /// Processes whose arguments have this word.
 fn processes(word: &str) -> Vec<String> {
@@ -37,7 +37,7 @@ fn stopped_at(bench: &Bench, line: &str) {
     assert!(matches!(ended, Err(EngineError::Cancelled)), "{line}: {ended:?}");
     assert!(took < Duration::from_secs(2), "{line}: {took:?}");
     assert_eq!(processes(&bench.home.path().display().to_string()), [] as [String; 0], "{line}");
-    assert_eq!(processes("sleep 20.2"), [] as [String; 0], "{line}");
+    assert_eq!(processes("sleep 33."), [] as [String; 0], "{line}");
     bench.assert_clean(line);
 }
 
