@@ -169,9 +169,11 @@ fn warn(error: &dyn std::error::Error) {
     write(&mut io::stderr(), &format!("warning: {}\n", run::with_causes(error)));
 }
 
-/// An engine that is not there is said before anything is begun.
+/// An engine that is not there is said before anything is begun, and what a killed run left in it is
+/// cleared away.
 fn greet(engine: &dyn Engine) -> Result<(), Failure> {
     engine.capabilities()?;
+    engine.recover()?;
     Ok(())
 }
 
