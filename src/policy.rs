@@ -135,6 +135,3 @@ fn root_user(graph: &ImageGraph, id: ImageId, layer: &Layer) -> Option<Diagnosti
     let help = format!("layer `{}` asks for a user other than root: end with USER", layer.name);
     Some(Diagnostic::error(ROOT_USER, message).at(Span::default()).help(help))
 }
-
-#[cfg(test)]
-mod tests {}

@@ -206,6 +206,9 @@ impl Show<'_> {
             "arguments": reads.args.iter().map(|(name, value)| json!({
                 "name": name, "digest": hashed(value),
             })).collect::<Vec<_>>(),
+            "labels": self.image.spec.labels.iter().map(|(name, value)| json!({
+                "name": name, "digest": hashed(value),
+            })).collect::<Vec<_>>(),
             "secrets": reads.secrets,
             "instructions": reads.steps.iter().map(|step| json!({
                 "line": step.line, "digest": hashed(&step.text),

@@ -20,6 +20,7 @@ mod why;
 
 use std::ffi::OsString;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -46,9 +47,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(settings) => settings,
         Err(failure) => return complain(&failure, Style::default()),
     };
-    match dispatch(&arguments.verb, &settings) {
-        Ok(exit) => exit,
-        Err(failure) => complain(&failure, settings.style_err()),
+    // A worker that panics takes the run down with it; its builds are stopped when it unwinds.
+    match catch_unwind(AssertUnwindSafe(|| dispatch(&arguments.verb, &settings))) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => complain(&failure, settings.style_err()),
+        Err(_) => {
+            let failure = Failure::new(Exit::BUG, "this is a bug in imgraph")
+                .help("please report it with the lines above");
+            complain(&failure, settings.style_err())
+        }
     }
 }
 

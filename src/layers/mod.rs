@@ -76,8 +76,6 @@ pub struct Layer {
     pub from: Option<Vec<String>>,
     /// The external images that it may build on, as globs over normalised references; `None`: any.
     pub externals: Option<Externals>,
-    /// How old an image may become before the nightly rebuilds it, in seconds.
-    pub max_age: Option<u64>,
     /// What a rebuilt parent's sameness is measured by.
     pub cutoff: Cutoff,
     /// What its images must keep to.

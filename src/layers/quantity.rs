@@ -1,16 +1,4 @@
-//! Amounts with a unit: `24h`, `250MB`.
-
-/// Seconds from `90s`, `15m`, `24h`, `7d`, `2w`.
-pub(crate) fn seconds(text: &str) -> Option<u64> {
-    scaled(text, |unit| match unit {
-        "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3_600),
-        "d" => Some(86_400),
-        "w" => Some(604_800),
-        _ => None,
-    })
-}
+//! Amounts with a unit: `250MB`.
 
 /// Bytes from `512KB`, `250MB`, `1GB` (powers of 1000) and `250MiB` (powers of 1024).
 pub(crate) fn bytes(text: &str) -> Option<u64> {

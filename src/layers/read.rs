@@ -31,7 +31,7 @@ const WORKSPACE_KEYS: &[&str] = &[
     "engine",
     "epoch",
 ];
-const LAYER_KEYS: &[&str] = &["name", "dirs", "from", "externals", "max-age", "cutoff", "rules"];
+const LAYER_KEYS: &[&str] = &["name", "dirs", "from", "externals", "cutoff", "rules"];
 const RULE_KEYS: &[&str] = &["user", "max-size", "pinned"];
 const IMAGE_KEYS: &[&str] = &[
     "skip",
@@ -166,14 +166,12 @@ fn layer(row: (&DeTable<'_>, Span), problems: &mut Problems) -> Layer {
         let dirs = dirs.into_iter();
         dirs.map(|(dir, span)| relative_dir(&dir, span, problems)).collect()
     });
-    let seconds = |text: &str| quantity::seconds(text);
     let rules = reader.table("rules", problems).map(|table| rules(table, problems));
     Layer {
         dirs: dirs.unwrap_or_else(|| vec![name.clone()]),
         from: plain_texts(&reader, "from", problems),
         externals: globs(&reader, "externals", problems)
             .map(|(globs, patterns)| Externals { patterns, globs }),
-        max_age: amount(&reader, "max-age", seconds, "a time such as \"24h\" or \"7d\"", problems),
         cutoff: cutoff(&reader, problems),
         rules: rules.unwrap_or_default(),
         span: reader.span,

@@ -20,7 +20,6 @@ fn a_whole_file_is_read() {
         [[layer]]
         name = "base"
         externals = ["scratch", "docker.io/library/debian:*"]
-        max-age = "24h"
         [[layer]]
         name = "apps"
         from = ["base"]
@@ -34,7 +33,6 @@ fn a_whole_file_is_read() {
     assert_eq!(problems, []);
     assert_eq!(layers.workspace.registry.as_deref(), Some("registry.example.com/acme"));
     assert_eq!(layers.layers[0].dirs, ["base"]);
-    assert_eq!(layers.layers[0].max_age, Some(86_400));
     assert_eq!(layers.layers[1].rules.max_size, Some(250_000_000));
     let api = &layers.images[&"apps/api".parse::<ImageName>().unwrap()];
     assert_eq!(api.args["PORT"], "80");
@@ -49,7 +47,7 @@ fn unknown_keys_are_errors_with_a_suggestion() {
         ),
         [
             "[workspace] has no key `registri` (did you mean `registry`?)",
-            "[[layer]] has no key `foo` (its keys are name, dirs, from, externals, max-age, cutoff, rules)",
+            "[[layer]] has no key `foo` (its keys are name, dirs, from, externals, cutoff, rules)",
             "[image.\"a\"] has no key `contxt` (did you mean `context`?)",
         ]
     );
@@ -59,13 +57,13 @@ fn unknown_keys_are_errors_with_a_suggestion() {
 fn every_mistake_is_reported_not_only_the_first() {
     assert_eq!(
         messages(
-            "[workspace]\nimages = 3\ntags = 'x'\nrepository = '{pth}'\n[[layer]]\nname = 'a'\nmax-age = 'soon'\ncutoff = 'contents'"
+            "[workspace]\nimages = 3\ntags = 'x'\nrepository = '{pth}'\n[[layer]]\nname = 'a'\nrules = { max-size = 'big' }\ncutoff = 'contents'"
         ),
         [
             "`images` of [workspace] must be a text in quotes",
             "`{pth}` is not a part of a path (use {path}, {dir}, {parent}, {name}, {file})",
             "`tags` of [workspace] must be a list of texts",
-            "`max-age` of [[layer]] must be a time such as \"24h\" or \"7d\"",
+            "`max-size` of `rules` must be a size such as \"250MB\"",
             "`cutoff` of [[layer]] cannot be `contents` (did you mean `content`?)",
         ]
     );
