@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
+use std::mem::ManuallyDrop;
 
 use serde_json::json;
 
@@ -40,10 +41,11 @@ pub(crate) struct Preview<'a> {
 impl Preview<'_> {
     /// Prints the plan.
     pub(crate) fn show(&self, as_json: bool, settings: &Settings) -> Result<u8, Failure> {
-        let session = Session::open(settings)?;
+        // The process ends with this: giving back 10,000 images one by one takes longer than the plan.
+        let session = ManuallyDrop::new(Session::open(settings)?);
         let selected = session.select(self.selection)?;
         let forced = if self.force { selected.asked.clone() } else { BTreeSet::new() };
-        let look = Look::at(&session, settings, &selected, &forced)?;
+        let look = ManuallyDrop::new(Look::at(&session, settings, &selected, &forced)?);
         let text =
             if as_json { look.json(&session) } else { look.text(&session, settings, self.verbose) };
         write(&mut io::stdout(), &text);

@@ -153,11 +153,17 @@ impl Disk<'_> {
         };
         let spec = &image.spec;
         let name = spec.dockerfile.rsplit('/').next().unwrap_or(&spec.dockerfile);
+        let beside = &self.workspace.found[spec.found].ignore_files;
         for candidate in ignorefile::candidates(name, reader) {
-            let shown = match &candidate {
-                Candidate::BesideDockerfile(name) => join(&spec.directory, name),
-                Candidate::ContextRoot(name) => join(&spec.context, name),
+            let (directory, name) = match &candidate {
+                Candidate::BesideDockerfile(name) => (&spec.directory, name.as_str()),
+                Candidate::ContextRoot(name) => (&spec.context, *name),
             };
+            // What discovery has listed need not be asked for.
+            if *directory == spec.directory && !beside.iter().any(|known| known == name) {
+                continue;
+            }
+            let shown = join(directory, name);
             let path = self.workspace.root.join(&shown);
             match fs::read(&path) {
                 Ok(text) => {

@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +47,9 @@ const NOT_DOCKERFILES: &[&str] = &[
     "~",
 ];
 
+/// The file beside a Dockerfile that has the version of its image.
+const VERSION: &str = "VERSION";
+
 /// What discovery found.
 #[derive(Debug, Default)]
 pub struct Tree {
@@ -76,7 +80,7 @@ pub fn walk(root: &Path, layers: &Layers) -> Result<Tree, GatherError> {
         dockerfiles: layers.workspace.dockerfiles.as_ref(),
     };
     let mut links = Vec::new();
-    let mut found: Vec<(String, Vec<u8>, Option<String>)> = Vec::new();
+    let mut found: Vec<(Found, Vec<u8>)> = Vec::new();
     let mut level = vec![Directory { path: String::new(), ignores: ignores_above(root, &images) }];
     while !level.is_empty() {
         let listed: Vec<Listing> = level.par_iter().map(|dir| rules.list(dir)).collect();
@@ -89,9 +93,9 @@ pub fn walk(root: &Path, layers: &Layers) -> Result<Tree, GatherError> {
             tree.problems.extend(listing.problems);
         }
     }
-    found.sort_by(|one, two| one.0.cmp(&two.0));
-    for (path, text, version) in found {
-        tree.found.push(Found { path: Arc::from(path), version, aliases: Vec::new() });
+    found.sort_by(|(one, _), (two, _)| one.path.cmp(&two.path));
+    for (found, text) in found {
+        tree.found.push(found);
         tree.texts.push(Arc::from(text));
     }
     follow_links(&rules, links, &mut tree);
@@ -136,7 +140,7 @@ struct Directory {
 struct Listing {
     directories: Vec<Directory>,
     links: Vec<String>,
-    dockerfiles: Vec<(String, Vec<u8>, Option<String>)>,
+    dockerfiles: Vec<(Found, Vec<u8>)>,
     hidden: Vec<(String, String)>,
     problems: Vec<Diagnostic>,
 }
@@ -154,12 +158,14 @@ impl Rules<'_> {
             }
         };
         let entries: Vec<fs::DirEntry> = entries.filter_map(Result::ok).collect();
+        let names = entries.iter().map(fs::DirEntry::file_name);
+        let beside = Beside::new(names);
         let mut ignores = dir.ignores.clone();
         if entries.iter().any(|entry| entry.file_name() == ".gitignore") {
             ignores.extend(gitignore(&here));
         }
         for entry in entries {
-            self.sort_entry(&entry, dir, &ignores, &mut listing);
+            self.sort_entry(&entry, dir, (&ignores, &beside), &mut listing);
         }
         listing
     }
@@ -168,7 +174,7 @@ impl Rules<'_> {
         &self,
         entry: &fs::DirEntry,
         dir: &Directory,
-        ignores: &[Arc<Gitignore>],
+        (ignores, beside): (&[Arc<Gitignore>], &Beside),
         listing: &mut Listing,
     ) {
         let Ok(kind) = entry.file_type() else { return };
@@ -198,27 +204,29 @@ impl Rules<'_> {
         } else if is_dir {
             listing.directories.push(Directory { path, ignores: ignores.to_vec() });
         } else {
-            self.read(&entry.path(), path, listing);
+            self.read(&entry.path(), &path, beside, listing);
         }
     }
 
-    fn read(&self, file: &Path, path: String, listing: &mut Listing) {
+    fn read(&self, file: &Path, path: &str, beside: &Beside, listing: &mut Listing) {
         if !file.is_file() {
             let message = "this is not a file".to_owned();
-            listing.problems.push(self.problem(ODD_LINK, &path, message));
+            listing.problems.push(self.problem(ODD_LINK, path, message));
             return;
         }
         match fs::read(file) {
             Ok(text) => {
-                let version = file.parent().map(|dir| dir.join("VERSION"));
-                let version = version.and_then(|file| fs::read_to_string(file).ok());
-                let version = version.map(|text| text.trim().to_owned());
-                let version = version.filter(|version| !version.is_empty());
-                listing.dockerfiles.push((path, text, version));
+                let found = Found {
+                    path: Arc::from(path),
+                    version: file.parent().filter(|_| beside.has_version).and_then(version),
+                    ignore_files: beside.ignore_files.clone(),
+                    aliases: Vec::new(),
+                };
+                listing.dockerfiles.push((found, text));
             }
             Err(error) => {
                 let message = format!("cannot read this file: {error}");
-                listing.problems.push(self.problem(UNREADABLE, &path, message));
+                listing.problems.push(self.problem(UNREADABLE, path, message));
             }
         }
     }
@@ -259,6 +267,38 @@ impl Rules<'_> {
         let place = Place { path: Arc::from(path.trim_end_matches('/')), span: None };
         Diagnostic::error(code, message).at_place(place)
     }
+}
+
+/// What stands beside a Dockerfile: asked of the listing, it costs no system call.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    has_version: bool,
+    /// The names of ignore files.
+    pub(crate) ignore_files: Vec<String>,
+}
+
+impl Beside {
+    fn new(names: impl Iterator<Item = OsString>) -> Self {
+        let mut beside = Self::default();
+        for name in names.filter_map(|name| name.into_string().ok()) {
+            beside.has_version |= name == VERSION;
+            if name.ends_with(".dockerignore") || name.ends_with(".containerignore") {
+                beside.ignore_files.push(name);
+            }
+        }
+        beside
+    }
+}
+
+/// What stands in a directory. One that cannot be listed has nothing.
+pub(crate) fn beside(directory: &Path) -> Beside {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    Beside::new(entries.map(|entry| entry.file_name()))
+}
+
+fn version(directory: &Path) -> Option<String> {
+    let text = fs::read_to_string(directory.join(VERSION)).ok()?;
+    Some(text.trim().to_owned()).filter(|version| !version.is_empty())
 }
 
 /// The image that a hidden entry would have been, or the directory of several.

@@ -75,7 +75,13 @@ pub fn lone(file: &Path) -> Result<Workspace, GatherError> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let mut layers = Layers::default();
     ".".clone_into(&mut layers.workspace.images);
-    let found = Found { path: Arc::from(&*name), version: None, aliases: Vec::new() };
+    let beside = file.parent().map(walk::beside).unwrap_or_default();
+    let found = Found {
+        path: Arc::from(&*name),
+        version: None,
+        ignore_files: beside.ignore_files,
+        aliases: Vec::new(),
+    };
     let root = match file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_path_buf(),
         _ => PathBuf::from("."),

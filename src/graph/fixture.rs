@@ -39,6 +39,7 @@ impl Fixture {
         let found = |path: &String| Found {
             path: Arc::from(path.as_str()),
             version: None,
+            ignore_files: Vec::new(),
             aliases: Vec::new(),
         };
         let found: Vec<Found> = files.keys().map(found).collect();

@@ -20,6 +20,8 @@ pub struct Found {
     pub path: Arc<str>,
     /// The content of the `VERSION` file beside it, trimmed.
     pub version: Option<String>,
+    /// The names of the ignore files in its directory: `.dockerignore`, `Dockerfile.dockerignore` ..
+    pub ignore_files: Vec<String>,
     /// More paths that lead to it: symbolic links of directories.
     pub aliases: Vec<String>,
 }
@@ -370,7 +372,12 @@ mod tests {
     use super::*;
 
     fn found(paths: &[&str]) -> Vec<Found> {
-        let found = |path: &&str| Found { path: Arc::from(*path), version: None, aliases: vec![] };
+        let found = |path: &&str| Found {
+            path: Arc::from(*path),
+            version: None,
+            ignore_files: vec![],
+            aliases: vec![],
+        };
         paths.iter().map(found).collect()
     }
 
