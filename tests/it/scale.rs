@@ -11,7 +11,7 @@ use imgraph::digest::Digest;
 use imgraph::dockerfile::{self, Flavour};
 use imgraph::graph::select::select;
 use imgraph::graph::spec::{Found, specs};
-use imgraph::graph::{ImageGraph, Setting, Source};
+use imgraph::graph::{ImageGraph, Setting, Source, draft};
 use imgraph::history::{History, Output, Presence, Record};
 use imgraph::image::{ImageId, Platform};
 use imgraph::layers::Layers;
@@ -41,7 +41,9 @@ fn graph(images: &[(String, String)]) -> (ImageGraph, Vec<Diagnostic>) {
     let (platform, hidden) = (Platform::host(), BTreeMap::new());
     let flavour = Flavour::BuildKit;
     let setting = Setting { layers: &layers, flavour, platform: &platform, hidden: &hidden };
-    ImageGraph::resolve(specs, &sources, &setting)
+    let drafts = specs.into_iter().zip(&sources);
+    let drafts = drafts.map(|(spec, source)| draft(spec, *source, &setting)).collect();
+    ImageGraph::resolve(drafts, &sources, &setting)
 }
 
 fn name(number: usize) -> String {
