@@ -8,18 +8,17 @@ use std::time::Duration;
 use crate::clock::{self, Timer};
 use crate::context::Entry;
 use crate::digest::Digest;
-use crate::engine::{CacheUse, Parent, Request};
 use crate::event::{self, Failure, Summary, What};
 use crate::fingerprint::reason::Reason;
 use crate::fingerprint::{self, leaf};
 use crate::graph::{Edge, Image};
-use crate::history::{Ended, Output, Presence, Record};
+use crate::history::{Ended, Output, Record};
 use crate::image::{ImageId, ImageName};
-use crate::layers::Cutoff;
 use crate::ledger::{self, LedgerError};
 use crate::plan::{self, Decision, Durations, Step, Verdict, decide, key_reference};
+use crate::run::job::{Job, Log};
 use crate::run::summary::{self, Finished};
-use crate::run::work::{self, Done, Failed, Job, Log, Message, Outcome, Shared};
+use crate::run::work::{self, Done, Failed, Message, Outcome, Shared};
 use crate::run::{Options, Run};
 use crate::schedule::Schedule;
 
@@ -280,9 +279,10 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         reasons: Vec<Reason>,
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
-        let log =
-            if self.begun.contains_key(&id) { self.log(id) } else { self.started(id, reasons) };
-        let job = self.job(id, key, log);
+        if !self.begun.contains_key(&id) {
+            self.started(id, reasons);
+        }
+        let job = Job::new(&self.run, &self.current, id, key);
         self.run.ledger.append([ledger::Entry::Intent { image: self.name(id) }])?;
         let (shared, sender) = (self.shared, self.sender.clone());
         self.workers += 1;
@@ -293,16 +293,10 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
     fn started(&mut self, id: ImageId, reasons: Vec<Reason>) -> Log {
         self.begun.insert(id, (Timer::start(), 0));
         self.is_logged = true;
-        let log = self.log(id);
+        let log = Log::of(&self.run, id);
         let (image, predicted) = (self.name(id), self.durations.of(id));
         (self.emit)(What::Started { image, reasons, log: log.shown.clone(), predicted });
         log
-    }
-
-    fn log(&self, id: ImageId) -> Log {
-        let file = format!("{}.log", self.name(id).as_str().replace('/', "__"));
-        let options = &self.run.options;
-        Log { path: options.logs.join(&file), shown: format!("{}/{file}", options.logs_shown) }
     }
 
     fn references(&self, id: ImageId, key: Digest) -> Vec<String> {
@@ -310,62 +304,6 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         let mut references = spec.references();
         references.push(key_reference(&spec.repository, &key));
         references
-    }
-
-    fn job(&self, id: ImageId, key: Digest, log: Log) -> Job {
-        let facts = &self.run.facts;
-        let image = facts.graph.image(id);
-        let spec = &image.spec;
-        let layer = spec.layer.map(|row| &facts.layers.layers[row]);
-        let root = &self.shared.disk.workspace.root;
-        let previous = self.run.ledger.history().records.get(&spec.name).filter(|record| {
-            layer.is_none_or(|layer| layer.cutoff == Cutoff::Content)
-                && record.engine == facts.engine
-                && record.platform == image.platform
-                && (facts.present)(id, record) != Presence::Missing
-        });
-        Job {
-            id,
-            dockerfile: Arc::clone(&spec.dockerfile),
-            references: spec.references(),
-            previous: previous.cloned(),
-            size_limit: layer.and_then(|layer| Some((layer.rules.max_size?, layer.name.clone()))),
-            log,
-            request: Request {
-                image: spec.name.clone(),
-                dockerfile_path: root.join(&*spec.dockerfile),
-                dockerfile: self.shared.disk.dockerfile(id).to_vec(),
-                context: root.join(&spec.context),
-                files: self.run.entries[id.index()].clone().unwrap_or_default(),
-                target: spec.target.clone(),
-                platform: image.platform.clone(),
-                args: spec.args.clone(),
-                labels: spec.labels.clone(),
-                parents: image.parents.iter().map(|edge| self.parent(edge)).collect(),
-                secrets: spec.secrets.clone(),
-                ssh: spec.ssh.clone(),
-                references: vec![key_reference(&spec.repository, &key)],
-                epoch: facts.layers.workspace.epoch,
-                cache: self.cache_use(id),
-                scratch: self.run.options.scratch.join(id.0.to_string()),
-            },
-        }
-    }
-
-    /// `--no-cache` is for what was asked for, not for the ancestors that it needs.
-    fn cache_use(&self, id: ImageId) -> CacheUse {
-        if self.run.forced.contains(&id) { self.run.options.cache } else { CacheUse::Use }
-    }
-
-    fn parent(&self, edge: &Edge) -> Parent {
-        let record = self.current[edge.parent.index()].as_ref();
-        let record = record.expect("an image is built after its parents have ended well");
-        let spec = &self.run.facts.graph.image(edge.parent).spec;
-        Parent {
-            reference: edge.reference.clone(),
-            id: record.output.id.clone(),
-            pinned: key_reference(&spec.repository, &record.build_key),
-        }
     }
 
     fn receive(&mut self, message: Message, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {

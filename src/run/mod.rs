@@ -9,6 +9,7 @@
 //! cache makes cheap.
 
 mod dispatcher;
+mod job;
 mod summary;
 mod work;
 

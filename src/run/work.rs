@@ -9,20 +9,21 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timer;
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
 use crate::digest::{Digest, OciDigest};
-use crate::engine::{Built, Cancel, Content, Engine, EngineError, Progress, Request};
+use crate::engine::{Built, Cancel, Content, Engine, EngineError, Progress};
 use crate::event::{Failure, What};
 use crate::gather::inputs::Disk;
-use crate::history::{Output, Prepared, Record};
+use crate::history::{Output, Prepared};
 use crate::image::{ImageId, ImageName};
+use crate::run::job::{Job, Log};
 
 /// How often a build is tried when the engine or the network fails, and how long is waited between.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
@@ -77,30 +78,6 @@ pub(crate) struct Done {
     pub(crate) cached_steps: u32,
     pub(crate) duration: u64,
     pub(crate) layers: Vec<(OciDigest, Digest)>,
-}
-
-/// One image to build.
-pub(crate) struct Job {
-    pub(crate) id: ImageId,
-    /// The Dockerfile, relative to the workspace root.
-    pub(crate) dockerfile: Arc<str>,
-    pub(crate) request: Request,
-    /// The user's references, moved when the build was a success.
-    pub(crate) references: Vec<String>,
-    /// The record before this build whose output is still there, if its layer cuts off by content.
-    pub(crate) previous: Option<Arc<Record>>,
-    /// The most that its layers may weigh, in bytes, and the name of the layer that says so.
-    pub(crate) size_limit: Option<(u64, String)>,
-    pub(crate) log: Log,
-}
-
-/// The log file of one image.
-#[derive(Clone)]
-pub(crate) struct Log {
-    /// Absolute.
-    pub(crate) path: PathBuf,
-    /// Relative to the workspace root.
-    pub(crate) shown: String,
 }
 
 /// Hands lines on, writes them to the log file, and keeps the last ones.

@@ -46,14 +46,14 @@ fn ctrl_c_ends_the_run_in_order_within_two_seconds_and_the_next_run_goes_on() {
             "tools not-reached",
         ]
     );
-    drop(outcome.mentions(
+    outcome.mentions(
         "
         interrupted: stopping what runs; what was built is kept
         5 planned · 1 built · 0 failed · 4 not reached
         interrupted     what was built is kept; the next run goes on from there
         rerun           imgraph rebuild --rerun last
         ",
-    ));
+    );
     continues(&tree);
 }
 
@@ -62,7 +62,7 @@ fn a_second_ctrl_c_by_the_same_hand_changes_nothing() {
     let (tree, run) = hanging();
     run.signal(Signal::INT);
     run.signal(Signal::INT);
-    drop(run.finish().exits(130));
+    run.finish().exits(130);
     continues(&tree);
 }
 
@@ -70,7 +70,7 @@ fn a_second_ctrl_c_by_the_same_hand_changes_nothing() {
 fn what_was_interrupted_can_be_asked_for() {
     let (tree, run) = hanging();
     run.signal(Signal::INT);
-    drop(run.finish().exits(130));
+    run.finish().exits(130);
     tree.write("simulate.toml", "");
     let outcome = tree.rebuild("--rerun last --json").exits(0);
     assert_eq!(
@@ -84,7 +84,7 @@ fn sigterm_ends_the_run_in_order_too() {
     let (tree, run) = hanging();
     let since = Instant::now();
     run.signal(Signal::TERM);
-    drop(run.finish().exits(143));
+    run.finish().exits(143);
     assert!(since.elapsed() < PROMISED, "it took {:?}", since.elapsed());
     continues(&tree);
 }
@@ -93,7 +93,7 @@ fn sigterm_ends_the_run_in_order_too() {
 fn a_killed_run_is_gone_on_with_and_nothing_is_said_to_be_wrong() {
     let (tree, run) = hanging();
     run.signal(Signal::KILL);
-    drop(run.finish().was_killed_by(Signal::KILL));
+    run.finish().was_killed_by(Signal::KILL);
     continues(&tree);
 }
 
@@ -101,7 +101,7 @@ fn a_killed_run_is_gone_on_with_and_nothing_is_said_to_be_wrong() {
 fn the_images_of_a_killed_run_can_be_asked_for() {
     let (tree, run) = hanging();
     run.signal(Signal::KILL);
-    drop(run.finish().was_killed_by(Signal::KILL));
+    run.finish().was_killed_by(Signal::KILL);
     tree.write("simulate.toml", "");
     let outcome = tree.rebuild("--rerun last --json").exits(0);
     assert_eq!(outcome.ends(), ["java/jre built"], "the image that was at work");
@@ -111,7 +111,7 @@ fn the_images_of_a_killed_run_can_be_asked_for() {
 fn nothing_of_a_killed_build_is_left_behind() {
     let (tree, run) = hanging();
     run.signal(Signal::KILL);
-    drop(run.finish().was_killed_by(Signal::KILL));
+    run.finish().was_killed_by(Signal::KILL);
     assert!(tree.path(".imgraph/tmp").read_dir().unwrap().next().is_some());
     continues(&tree);
     let left = tree.path(".imgraph/tmp").read_dir().unwrap();
@@ -126,7 +126,7 @@ fn ctrl_c_while_an_engine_that_is_gone_is_waited_for_ends_the_run() {
     run.wait_for_words("trying again in 4 s");
     let since = Instant::now();
     run.signal(Signal::INT);
-    drop(run.finish().exits(130));
+    run.finish().exits(130);
     assert!(since.elapsed() < PROMISED, "it took {:?}", since.elapsed());
 }
 
@@ -145,7 +145,7 @@ fn ctrl_c_stops_the_processes_of_a_prepare() {
         ",
     );
     let mut run = tree.start("rebuild --json");
-    drop(run.wait_for(|event| event["event"] == "log" && event["line"] == "begun"));
+    run.wait_for(|event| event["event"] == "log" && event["line"] == "begun");
     let since = Instant::now();
     run.signal(Signal::INT);
     let outcome = run.finish().exits(130);
@@ -157,11 +157,11 @@ fn ctrl_c_stops_the_processes_of_a_prepare() {
 fn a_second_run_names_who_holds_the_lock_and_can_be_told_not_to_wait() {
     let (tree, run) = hanging();
     let outcome = tree.rebuild("--no-wait --json").exits(75).prints("");
-    drop(outcome.says("error: another imgraph is at work here: imgraph rebuild ([PROCESS])\n"));
+    outcome.says("error: another imgraph is at work here: imgraph rebuild ([PROCESS])\n");
     run.signal(Signal::INT);
-    drop(run.finish().exits(130));
+    run.finish().exits(130);
     tree.remove("simulate.toml");
-    drop(tree.rebuild("--no-wait").exits(0));
+    tree.rebuild("--no-wait").exits(0);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_second_run_waits_for_the_first() {
     second.wait_for_words(&format!("waiting for imgraph rebuild (pid {}", first.pid()));
     tree.remove("simulate.toml");
     first.signal(Signal::INT);
-    drop(first.finish().exits(130));
+    first.finish().exits(130);
     let outcome = second.finish().exits(0);
     assert_eq!(
         outcome.ends(),
@@ -186,17 +186,17 @@ fn ctrl_c_ends_the_waiting_for_the_lock() {
     second.wait_for_words("waiting for imgraph rebuild");
     let since = Instant::now();
     second.signal(Signal::INT);
-    drop(second.finish().exits(130));
+    second.finish().exits(130);
     assert!(since.elapsed() < PROMISED, "it took {:?}", since.elapsed());
     first.signal(Signal::INT);
-    drop(first.finish().exits(130));
+    first.finish().exits(130);
 }
 
 #[test]
 fn a_plan_needs_no_lock() {
     let (tree, first) = hanging();
     let outcome = tree.imgraph("plan").exits(0);
-    drop(outcome.mentions("4 to rebuild · 1 up to date"));
+    outcome.mentions("4 to rebuild · 1 up to date");
     first.signal(Signal::INT);
-    drop(first.finish().exits(130));
+    first.finish().exits(130);
 }

@@ -6,11 +6,19 @@
 )]
 
 mod check;
+mod cli;
 mod conformance;
 mod docs;
 mod engines;
+mod events;
 mod failures;
+mod init;
 mod interrupt;
+mod layering;
+mod look;
+mod naming;
+mod prepare;
 mod rebuild;
+mod scale;
 mod selection;
 mod support;

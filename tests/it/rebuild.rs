@@ -7,7 +7,7 @@ use crate::support::{TREE, Workspace, text};
 /// Everything of the tree, built.
 fn built() -> Workspace {
     let tree = Workspace::new(TREE);
-    drop(tree.rebuild("").exits(0));
+    tree.rebuild("").exits(0);
     tree
 }
 
@@ -15,7 +15,7 @@ fn built() -> Workspace {
 fn built_on_a_steady_base() -> Workspace {
     let tree = Workspace::new(TREE);
     tree.write("simulate.toml", "[image.base]\ncontent = 'same'\n");
-    drop(tree.rebuild("").exits(0));
+    tree.rebuild("").exits(0);
     tree
 }
 
@@ -147,7 +147,7 @@ fn where_a_rebuilt_parent_came_out_the_same_its_dependents_are_cut_off() {
     let tree = built_on_a_steady_base();
     tree.write("images/base/packages.txt", "curl\njq\n");
     let outcome = tree.rebuild("apps/api").exits(0);
-    drop(outcome.says(
+    outcome.says(
         "
         3 images planned, 1 at a time, with simulate (asked for), ~[TIME]
         [base] started: packages.txt changed
@@ -158,11 +158,11 @@ fn where_a_rebuilt_parent_came_out_the_same_its_dependents_are_cut_off() {
         why             base: packages.txt changed
         logs            .imgraph/runs/[RUN]
         ",
-    ));
+    );
     tree.rebuild("").exits(0).says(NOTHING);
     tree.write("images/base/packages.txt", "curl\nvim\n");
     let outcome = tree.rebuild("").exits(0);
-    drop(outcome.mentions("[apps/web] cut off: java/jre and tools came out the same"));
+    outcome.mentions("[apps/web] cut off: java/jre and tools came out the same");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_steady_parent_keeps_its_place_in_the_store() {
 fn what_is_changed_back_is_restored_without_a_build() {
     let tree = built();
     tree.write("images/java/jre/security", "lax\n");
-    drop(tree.rebuild("").exits(0));
+    tree.rebuild("").exits(0);
     tree.write("images/java/jre/security", "strict\n");
     tree.rebuild("apps/api").exits(0).says(
         "
@@ -217,7 +217,7 @@ fn an_output_that_is_gone_from_the_store_is_built_again() {
     tree.lose("java/jre:latest");
     let outcome = tree.rebuild("").exits(0);
     let outcome = outcome.mentions("[java/jre] started: its output is no longer in the store");
-    drop(outcome.mentions("3 planned · 1 built · 2 cut off · 0 failed · 2 up to date"));
+    outcome.mentions("3 planned · 1 built · 2 cut off · 0 failed · 2 up to date");
     tree.rebuild("").exits(0).says(NOTHING);
 }
 
@@ -283,7 +283,7 @@ fn two_images_from_the_same_inputs_are_built_once() {
     tree.write("images/b/Dockerfile", "from scratch\n");
     let outcome = tree.rebuild("--json").exits(0);
     assert_eq!(outcome.ends(), ["a built", "b restored"]);
-    drop(tree.rebuild("").exits(0).says("nothing to do: 2 images are up to date  [TIME]\n"));
+    tree.rebuild("").exits(0).says("nothing to do: 2 images are up to date  [TIME]\n");
 }
 
 #[test]

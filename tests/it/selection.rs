@@ -29,7 +29,7 @@ fn globs_layers_and_closures_select() {
 #[test]
 fn what_depends_on_the_selection_is_left_alone() {
     let tree = Workspace::new(TREE);
-    drop(tree.rebuild("").exits(0));
+    tree.rebuild("").exits(0);
     tree.write("images/java/jre/security", "lax\n");
     let outcome = tree.rebuild("java/jre --json").exits(0);
     assert_eq!(outcome.ends(), ["java/jre built"]);
@@ -45,7 +45,7 @@ fn an_unknown_name_is_an_error_that_says_what_was_meant() {
           help: `imgraph ls` lists the images
         ",
     );
-    drop(Workspace::new(TREE).rebuild("jre").exits(2).mentions("did you mean `java/jre`?"));
+    Workspace::new(TREE).rebuild("jre").exits(2).mentions("did you mean `java/jre`?");
 }
 
 #[test]
@@ -58,13 +58,13 @@ fn an_empty_selection_is_fine_unless_it_must_not_be() {
     let tree = Workspace::new(TREE);
     tree.rebuild("base !base").exits(0).says("nothing to do: no image is selected  [TIME]\n");
     tree.rebuild("base !base --fail-if-no-match").exits(4).says("error: no image is selected\n");
-    drop(tree.rebuild("base --fail-if-no-match").exits(0));
+    tree.rebuild("base --fail-if-no-match").exits(0);
 }
 
 #[test]
 fn only_leaves_stale_ancestors_out() {
     let tree = Workspace::new(TREE);
-    drop(tree.rebuild("").exits(0));
+    tree.rebuild("").exits(0);
     tree.write("images/base/packages.txt", "jq\n");
     tree.write("images/java/jre/security", "lax\n");
     let outcome = tree.rebuild("--only java/jre --json").exits(0);
@@ -84,10 +84,10 @@ fn only_cannot_do_without_a_parent_that_was_never_built() {
         error: `java/jre` needs `base`, which is not in the store
           help: leave out `--only`, and it is built first
     ";
-    drop(tree.rebuild("--only java/jre").exits(2).says(refused));
-    drop(tree.rebuild("base").exits(0));
+    tree.rebuild("--only java/jre").exits(2).says(refused);
+    tree.rebuild("base").exits(0);
     tree.lose("base:latest");
-    drop(tree.rebuild("--only java/jre").exits(2).says(refused));
+    tree.rebuild("--only java/jre").exits(2).says(refused);
     let outcome = tree.rebuild("--only base java/jre --json").exits(0);
     assert_eq!(outcome.ends(), ["base built", "java/jre built"]);
 }
@@ -96,6 +96,6 @@ fn only_cannot_do_without_a_parent_that_was_never_built() {
 fn errors_in_images_that_are_not_selected_stand_in_no_way() {
     let tree = Workspace::new(TREE);
     tree.write("images/apps/web/Dockerfile", "FORM java/jre\n");
-    drop(tree.rebuild("apps/api").exits(0).mentions("images/apps/web/Dockerfile:1"));
-    drop(tree.rebuild("").exits(3));
+    tree.rebuild("apps/api").exits(0).mentions("images/apps/web/Dockerfile:1");
+    tree.rebuild("").exits(3);
 }

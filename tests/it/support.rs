@@ -244,13 +244,12 @@ impl Running {
     pub(crate) fn finish(mut self) -> Outcome {
         while self.line().is_some() {}
         let status = self.child.wait().unwrap();
-        Outcome {
-            code: status.code(),
-            signal: status.signal(),
+        let said = Said {
             stdout: normalised(&self.stdout, &self.root),
             stderr: normalised(&self.stderr, &self.root),
             data: std::mem::take(&mut self.stdout),
-        }
+        };
+        Outcome { code: status.code(), signal: status.signal(), said }
     }
 
     /// The next line of either stream; none once both have ended.
@@ -292,12 +291,18 @@ fn read_lines(from: impl Read, send: impl Fn(String) -> Result<(), SendError<Lin
     }
 }
 
-/// What came out of a run of the program.
+/// The end of a run of the program.
 #[must_use = "say how it ended"]
 #[derive(Debug)]
 pub(crate) struct Outcome {
     code: Option<i32>,
     signal: Option<i32>,
+    said: Said,
+}
+
+/// What a run of the program said.
+#[derive(Debug)]
+pub(crate) struct Said {
     /// Standard output, normalised.
     pub(crate) stdout: String,
     /// Standard error, normalised.
@@ -309,21 +314,24 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// It ended with this exit code.
     #[track_caller]
-    pub(crate) fn exits(self, code: i32) -> Self {
-        if self.code != Some(code) {
-            let Self { code: is, signal, stdout, stderr, .. } = &self;
+    pub(crate) fn exits(self, code: i32) -> Said {
+        let Self { code: is, signal, said } = self;
+        if is != Some(code) {
+            let Said { stdout, stderr, .. } = &said;
             panic!("exit code {is:?}, signal {signal:?}, wanted {code}\n{stdout}---\n{stderr}");
         }
-        self
+        said
     }
 
     /// It was ended by this signal.
     #[track_caller]
-    pub(crate) fn was_killed_by(self, signal: Signal) -> Self {
-        assert_eq!(self.signal, Some(signal.as_raw()), "{}{}", self.stdout, self.stderr);
-        self
+    pub(crate) fn was_killed_by(self, signal: Signal) -> Said {
+        assert_eq!(self.signal, Some(signal.as_raw()), "{:?}", self.said);
+        self.said
     }
+}
 
+impl Said {
     /// This is all that it said on standard error.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {

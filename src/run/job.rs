@@ -1,0 +1,115 @@
+//! What a worker is given: one image, with everything that its build takes, and its log file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::engine::{CacheUse, Parent, Request};
+use crate::graph::Edge;
+use crate::history::{Presence, Record};
+use crate::image::ImageId;
+use crate::layers::{Cutoff, Layer};
+use crate::plan::key_reference;
+use crate::run::Run;
+
+/// One image to build.
+pub(crate) struct Job {
+    pub(crate) id: ImageId,
+    /// The Dockerfile, relative to the workspace root.
+    pub(crate) dockerfile: Arc<str>,
+    pub(crate) request: Request,
+    /// The user's references, moved when the build was a success.
+    pub(crate) references: Vec<String>,
+    /// The record before this build whose output is still there, if its layer cuts off by content.
+    pub(crate) previous: Option<Arc<Record>>,
+    /// The most that its layers may weigh, in bytes, and the name of the layer that says so.
+    pub(crate) size_limit: Option<(u64, String)>,
+    pub(crate) log: Log,
+}
+
+/// The log file of one image.
+#[derive(Clone)]
+pub(crate) struct Log {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// Relative to the workspace root.
+    pub(crate) shown: String,
+}
+
+impl Job {
+    /// The build of an image with a key; `current` has what stands for each of its parents.
+    pub(crate) fn new(
+        run: &Run<'_>,
+        current: &[Option<Arc<Record>>],
+        id: ImageId,
+        key: Digest,
+    ) -> Self {
+        let facts = &run.facts;
+        let image = facts.graph.image(id);
+        let spec = &image.spec;
+        let layer = spec.layer.map(|row| &facts.layers.layers[row]);
+        let root = &run.disk.workspace.root;
+        Self {
+            id,
+            dockerfile: Arc::clone(&spec.dockerfile),
+            references: spec.references(),
+            previous: previous(run, id, layer).cloned(),
+            size_limit: layer.and_then(|layer| Some((layer.rules.max_size?, layer.name.clone()))),
+            log: Log::of(run, id),
+            request: Request {
+                image: spec.name.clone(),
+                dockerfile_path: root.join(&*spec.dockerfile),
+                dockerfile: run.disk.dockerfile(id).to_vec(),
+                context: root.join(&spec.context),
+                files: run.entries[id.index()].clone().unwrap_or_default(),
+                target: spec.target.clone(),
+                platform: image.platform.clone(),
+                args: spec.args.clone(),
+                labels: spec.labels.clone(),
+                parents: image.parents.iter().map(|edge| parent(run, current, edge)).collect(),
+                secrets: spec.secrets.clone(),
+                ssh: spec.ssh.clone(),
+                references: vec![key_reference(&spec.repository, &key)],
+                epoch: facts.layers.workspace.epoch,
+                cache: cache_use(run, id),
+                scratch: run.options.scratch.join(id.0.to_string()),
+            },
+        }
+    }
+}
+
+impl Log {
+    /// The log file of an image in a run.
+    pub(crate) fn of(run: &Run<'_>, id: ImageId) -> Self {
+        let file = format!("{}.log", run.facts.graph.name(id).as_str().replace('/', "__"));
+        let options = &run.options;
+        Self { path: options.logs.join(&file), shown: format!("{}/{file}", options.logs_shown) }
+    }
+}
+
+fn previous<'r>(run: &'r Run<'_>, id: ImageId, layer: Option<&Layer>) -> Option<&'r Arc<Record>> {
+    let facts = &run.facts;
+    let image = facts.graph.image(id);
+    let record = run.ledger.history().records.get(&image.spec.name)?;
+    let stands = layer.is_none_or(|layer| layer.cutoff == Cutoff::Content)
+        && record.engine == facts.engine
+        && record.platform == image.platform
+        && (facts.present)(id, record) != Presence::Missing;
+    stands.then_some(record)
+}
+
+/// `--no-cache` is for what was asked for, not for the ancestors that it needs.
+fn cache_use(run: &Run<'_>, id: ImageId) -> CacheUse {
+    if run.forced.contains(&id) { run.options.cache } else { CacheUse::Use }
+}
+
+fn parent(run: &Run<'_>, current: &[Option<Arc<Record>>], edge: &Edge) -> Parent {
+    let record = current[edge.parent.index()].as_ref();
+    let record = record.expect("an image is built after its parents have ended well");
+    let spec = &run.facts.graph.image(edge.parent).spec;
+    Parent {
+        reference: edge.reference.clone(),
+        id: record.output.id.clone(),
+        pinned: key_reference(&spec.repository, &record.build_key),
+    }
+}
