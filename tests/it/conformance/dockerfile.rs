@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{Tally, aloud, bytes, rows};
 
 /// The Dockerfiles of the corpus, by path.
-fn corpus() -> BTreeMap<String, Vec<u8>> {
+pub(super) fn corpus() -> BTreeMap<String, Vec<u8>> {
     let Some(archive) = bytes("dockerfile-corpus.tar.xz") else { return BTreeMap::new() };
     let mut files = BTreeMap::new();
     let mut rest = &archive[..];

@@ -9,6 +9,7 @@
 )]
 
 mod dockerfile;
+mod graphs;
 mod patternmatcher;
 mod reference;
 
