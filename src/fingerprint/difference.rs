@@ -37,7 +37,9 @@ struct Sorted<'l> {
     files: BTreeMap<&'l [u8], (&'l Node<'l>, u32, Option<Digest>)>,
     instructions: Vec<(u32, Digest)>,
     args: BTreeMap<&'l str, Digest>,
-    parents: BTreeMap<&'l str, (&'l str, Digest)>,
+    parents: BTreeMap<&'l str, Digest>,
+    /// The images of the parents: no reason to build, only for people.
+    names: BTreeMap<&'l str, &'l str>,
     externals: BTreeMap<(&'l str, &'l str), Option<&'l crate::digest::OciDigest>>,
     labels: BTreeMap<&'l str, Digest>,
     settings: BTreeMap<&'l str, &'l str>,
@@ -58,7 +60,8 @@ impl<'l> Sorted<'l> {
                     sorted.args.insert(name, *value);
                 }
                 Leaf::Parent { reference, image, identity } => {
-                    sorted.parents.insert(reference, (image, *identity));
+                    sorted.parents.insert(reference, *identity);
+                    sorted.names.insert(reference, image);
                 }
                 Leaf::External { reference, platform, digest } => {
                     sorted.externals.insert((reference, platform), digest.as_ref());
@@ -119,12 +122,11 @@ fn instructions(old: &Sorted<'_>, new: &Sorted<'_>, path: &str, reasons: &mut Ve
 
 fn parents(old: &Sorted<'_>, new: &Sorted<'_>, reasons: &mut Vec<Reason>) {
     for reference in changed_keys(&old.parents, &new.parents) {
-        reasons.push(match (old.parents.get(reference), new.parents.get(reference)) {
-            (Some(_), Some((image, _))) => match image.parse() {
-                Ok(image) => Reason::ParentChanged { image },
-                Err(_) => Reason::ParentsChanged { reference: (*reference).to_owned() },
-            },
-            _ => Reason::ParentsChanged { reference: (*reference).to_owned() },
+        let stayed = old.parents.contains_key(reference);
+        let image = new.names.get(reference).filter(|_| stayed).and_then(|name| name.parse().ok());
+        reasons.push(match image {
+            Some(image) => Reason::ParentChanged { image },
+            None => Reason::ParentsChanged { reference: (*reference).to_owned() },
         });
     }
 }

@@ -178,3 +178,6 @@ pub fn leaves<'a>(inputs: &Inputs<'a>, parent: &dyn Fn(&Edge) -> Parent<'a>) -> 
     walk(inputs, parent, &mut |leaf| leaves.push(leaf));
     leaves
 }
+
+#[cfg(test)]
+mod tests;

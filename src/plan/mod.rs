@@ -322,7 +322,7 @@ impl Durations {
         }
         let slow = |mut durations: Vec<u64>| {
             durations.sort_unstable();
-            durations[(durations.len() - 1) * 9 / 10]
+            durations[(durations.len() * 9).div_ceil(10) - 1]
         };
         Self {
             own,
