@@ -268,24 +268,47 @@ fn file_stem(path: &str) -> Option<&str> {
     Some(file)
 }
 
+/// A template with its places filled in, and between them what the pattern captured: `${name}` is
+/// the capture of that name, `{name}` the place.
 fn fill(
     template: &str,
     name: &ImageName,
     path: &str,
     captures: Option<&regex::Captures<'_>>,
 ) -> String {
-    let dir = parent_dir(path);
-    let last = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-    let filled = template
-        .replace("{path}", name.as_str())
-        .replace("{dir}", dir)
-        .replace("{parent}", &last(dir))
-        .replace("{name}", &last(name.as_str()))
-        .replace("{file}", file_stem(path).unwrap_or(""));
-    let Some(captures) = captures else { return filled };
-    let mut expanded = String::new();
-    captures.expand(&filled, &mut expanded);
-    expanded
+    let mut filled = String::new();
+    let mut start = 0;
+    for (open, _) in template.match_indices('{') {
+        let Some(length) = template[open..].find('}') else { break };
+        let is_capture = template[..open].ends_with('$');
+        let value = place(&template[open + 1..open + length], name, path);
+        let Some(value) = value.filter(|_| !is_capture) else { continue };
+        expand(captures, &template[start..open], &mut filled);
+        filled.push_str(value);
+        start = open + length + 1;
+    }
+    expand(captures, &template[start..], &mut filled);
+    filled
+}
+
+/// What a place of a template stands for.
+fn place<'a>(word: &str, name: &'a ImageName, path: &'a str) -> Option<&'a str> {
+    let last = |path: &'a str| path.rsplit('/').next().unwrap_or(path);
+    Some(match word {
+        "path" => name.as_str(),
+        "dir" => parent_dir(path),
+        "parent" => last(parent_dir(path)),
+        "name" => last(name.as_str()),
+        "file" => file_stem(path).unwrap_or(""),
+        _ => return None,
+    })
+}
+
+fn expand(captures: Option<&regex::Captures<'_>>, text: &str, out: &mut String) {
+    match captures {
+        Some(captures) => captures.expand(text, out),
+        None => out.push_str(text),
+    }
 }
 
 /// What a rule without captures calls the image behind a linked directory.
@@ -424,6 +447,19 @@ mod tests {
                 "php/8.3 = lagoon/php-8.3:latest",
                 "x/y = lagoon/y:latest",
             ]
+        );
+    }
+
+    #[test]
+    fn a_capture_may_be_called_like_a_place() {
+        let config = r#"
+            [workspace]
+            repository = [
+              { match = '(?<name>[^/]+)/(?<dir>[^/]+)/.+', repository = "${name}-${dir}{name}/$1{parent}" },
+            ]"#;
+        assert_eq!(
+            references(config, &["one/two/Dockerfile"]),
+            ["one/two = one-twotwo/onetwo:latest"]
         );
     }
 

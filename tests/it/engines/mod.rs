@@ -1,3 +1,4 @@
 //! Real engines, where they are there.
 
 mod buildah;
+mod differential;

@@ -26,8 +26,8 @@ use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Prog
 use imgraph::image::Platform;
 
 /// A store with a base image `acme/base:0.1.0` (busybox) in it; taken away when dropped.
-struct Bench {
-    home: tempfile::TempDir,
+pub(super) struct Bench {
+    pub(super) home: tempfile::TempDir,
     engine: Buildah,
     base: Built,
     builds: AtomicU32,
@@ -35,7 +35,7 @@ struct Bench {
 
 impl Bench {
     /// `None`, said aloud, where there is no buildah or nothing to put in an image.
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let options = Options { environment: std::env::vars().collect(), ..Options::default() };
         if Buildah::new(options.clone()).capabilities().is_err() {
             eprintln!("skipped: buildah is not installed");
@@ -132,7 +132,7 @@ impl Bench {
     }
 
     /// What the program itself says about this store.
-    fn buildah(&self, arguments: &[&str]) -> String {
+    pub(super) fn buildah(&self, arguments: &[&str]) -> String {
         let output = self.command().args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
