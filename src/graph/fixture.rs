@@ -28,7 +28,7 @@ impl Fixture {
     /// The same where discovery left directories out.
     pub(crate) fn with_hidden(text: &str, hidden: &BTreeMap<String, String>) -> Self {
         let text: String =
-            text.lines().map(|line| format!("{}\n", line.trim_start_matches(' '))).collect();
+            text.lines().flat_map(|line| [line.trim_start_matches(' '), "\n"]).collect();
         let mut files = BTreeMap::new();
         for part in text.split("//- ").skip(1) {
             let (path, content) = part.split_once('\n').unwrap_or((part, ""));
@@ -91,9 +91,10 @@ impl Fixture {
         let parent = |edge: &Edge| {
             let parent = self.graph.name(edge.parent).as_str();
             let kind = format!("{:?}", edge.kind).to_lowercase();
-            match edge.reference == parent {
-                true => format!("{kind} {parent}"),
-                false => format!("{kind} {parent} as {}", edge.reference),
+            if edge.reference == parent {
+                format!("{kind} {parent}")
+            } else {
+                format!("{kind} {parent} as {}", edge.reference)
             }
         };
         let parents = image.parents.iter().map(parent);

@@ -29,6 +29,7 @@ fn graph(images: &[(String, String)]) -> (ImageGraph, Vec<Diagnostic>) {
     let found = |(name, _): &(String, String)| Found {
         path: Arc::from(format!("{name}/Dockerfile")),
         version: None,
+        ignore_files: Vec::new(),
         aliases: Vec::new(),
     };
     let found: Vec<Found> = images.iter().map(found).collect();
