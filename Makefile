@@ -2,8 +2,9 @@
 
 IMGRAPH := target/release/imgraph
 FMT := cargo fmt -- --config imports_granularity=Module,group_imports=StdExternalCrate
+SECONDS := 600
 
-.PHONY: help demo test build lint fmt
+.PHONY: help demo test fuzz build lint fmt
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -16,6 +17,9 @@ demo: ## build this repository's own images/ with imgraph
 test: ## everything that the suite needs, then the whole suite
 	@scripts/install buildah busybox-static git
 	cargo test --quiet
+
+fuzz: ## feed all fuzz targets for SECONDS each (600)
+	@scripts/fuzz $(SECONDS)
 
 build: ## build imgraph in release mode
 	cargo build --release

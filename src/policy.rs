@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, Place, Severity, Span};
 use crate::graph::{External, Image, ImageGraph};
 use crate::image::ImageId;
 use crate::layers::{Layer, Layers, RuleLevel};
+use crate::reference::Reference;
 
 const LAYER_ORDER: &str = "IG030";
 const NO_LAYER: &str = "IG031";
@@ -72,9 +73,11 @@ fn no_layer(image: &Image) -> Diagnostic {
 
 fn external(used: &External, layer: &Layer) -> Option<Diagnostic> {
     let externals = layer.externals.as_ref()?;
-    let normalised = used.normalised.to_string();
-    if externals.globs.is_match(&normalised) || externals.globs.is_match(used.normalised.familiar())
-    {
+    let is_listed = |text: &str| externals.globs.is_match(text);
+    let familiar = used.normalised.familiar();
+    // Else `docker.io/quay.io/app` would pass as `quay.io/app`, which is another image.
+    let is_its_own = || Reference::parse(&familiar).as_ref() == Ok(&used.normalised);
+    if is_listed(&used.normalised.to_string()) || is_listed(&familiar) && is_its_own() {
         return None;
     }
     let message = format!("layer `{}` may not build on `{}`", layer.name, used.reference);
@@ -134,4 +137,31 @@ fn root_user(graph: &ImageGraph, id: ImageId, layer: &Layer) -> Option<Diagnosti
     };
     let help = format!("layer `{}` asks for a user other than root: end with USER", layer.name);
     Some(Diagnostic::error(ROOT_USER, message).at(Span::default()).help(help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dockerfile::UseKind;
+    use crate::layers;
+
+    #[test]
+    fn an_image_of_the_hub_does_not_pass_as_one_of_the_registry_it_is_named_after() {
+        // reference `FamiliarString`: docker.io/quay.io/app is shown as quay.io/app
+        let text = "[[layer]]\nname = 'a'\ndirs = ['a']\nexternals = ['quay.io/**', 'acme/**']";
+        let (layers, problems) = layers::parse(text);
+        assert_eq!(problems, []);
+        let is_allowed = |reference: &str| {
+            let used = External {
+                reference: reference.to_owned(),
+                normalised: reference.parse().unwrap(),
+                platform: "linux/amd64".parse().unwrap(),
+                kind: UseKind::From,
+                span: Span::default(),
+            };
+            external(&used, &layers.layers[0]).is_none()
+        };
+        assert!(is_allowed("quay.io/app:1") && is_allowed("docker.io/acme/app:1"));
+        assert!(!is_allowed("docker.io/quay.io/app:1"));
+    }
 }

@@ -61,6 +61,8 @@ impl Reference {
     }
 
     /// As people write it: `debian:12`, without `docker.io/library/` (reference `FamiliarString`).
+    ///
+    /// For showing: `docker.io/quay.io/app` becomes `quay.io/app`, which is read as another image.
     pub fn familiar(&self) -> String {
         self.suffixed(&self.familiar_repository())
     }

@@ -50,8 +50,30 @@ pub(crate) fn replace_first(value: &str, from: &str, to: &str) -> Result<String,
 }
 
 /// The value with all matches replaced; `$0` in the replacement is what matched.
-pub(crate) fn replace_all(value: &str, from: &str, to: &str) -> Result<String, ExpandError> {
-    Ok(regex(from, Star::Most, "")?.replace_all(value, to).into_owned())
+///
+/// The result is refused where it could have more than `limit` bytes: as many as each `$` of the
+/// replacement being the match would make.
+pub(crate) fn replace_all(
+    value: &str,
+    from: &str,
+    to: &str,
+    limit: usize,
+) -> Result<String, ExpandError> {
+    let regex = regex(from, Star::Most, "")?;
+    let references = to.bytes().filter(|byte| *byte == b'$').count();
+    let mut text = String::new();
+    let mut end = 0;
+    for found in regex.captures_iter(value) {
+        let whole = found.get_match();
+        text.push_str(&value[end..whole.start()]);
+        if text.len() + to.len() + references.saturating_mul(whole.len()) > limit {
+            return Err(ExpandError::TooLong);
+        }
+        found.expand(to, &mut text);
+        end = whole.end();
+    }
+    text.push_str(&value[end..]);
+    Ok(text)
 }
 
 fn star(pattern: &str, sign: char) -> (Star, &str) {

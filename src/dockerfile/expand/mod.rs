@@ -227,7 +227,9 @@ impl Reader<'_> {
         let read = self.until_stop(stop);
         self.depth -= 1;
         self.shell.escapes = outer;
-        read
+        read.and_then(
+            |read| if read.0.len() > self.limit { Err(ExpandError::TooLong) } else { Ok(read) },
+        )
     }
 
     fn until_stop(&mut self, stop: Option<char>) -> Result<(String, Vec<String>), ExpandError> {
@@ -440,7 +442,9 @@ impl Reader<'_> {
         let (to, _) = self.until(Some('}'), Escapes::Keep)?;
         match self.look_up(name) {
             None if self.shell.unset == Unset::Keep => Ok(format!("${{{name}/{from}/{to}}}")),
-            value if everywhere => pattern::replace_all(&value.unwrap_or_default(), &from, &to),
+            value if everywhere => {
+                pattern::replace_all(&value.unwrap_or_default(), &from, &to, self.limit)
+            }
             value => pattern::replace_first(&value.unwrap_or_default(), &from, &to),
         }
     }

@@ -97,3 +97,25 @@ fn a_word_can_exhaust_neither_stack_nor_memory() {
     let expanded = expand(&"$L".repeat(64), Shell::new('\\'), &large);
     assert_eq!(expanded, Err(ExpandError::TooLong));
 }
+
+/// lex.go has no bound. Each of these made gigabytes of a few lines, or more than was promised.
+#[test]
+fn no_use_of_a_value_goes_beyond_the_bound() {
+    let given = Given(
+        [
+            ("HALF", "x".repeat(MAX_GROWTH / 2)),
+            ("MOST", "x".repeat(MAX_GROWTH)),
+            ("MATCH", "$0".repeat(1_000)),
+        ]
+        .into(),
+    );
+    let length =
+        |word: &str| expand(word, Shell::new('\\'), &given).map(|expansion| expansion.text.len());
+    assert_eq!(length("$HALF$HALF"), Ok(MAX_GROWTH));
+    assert_eq!(length("$MOST$HALF"), Err(ExpandError::TooLong), "the last piece counts too");
+    assert_eq!(length("\"$MOST$HALF\""), Err(ExpandError::TooLong));
+    assert_eq!(length("${NO:-$MOST$HALF}"), Err(ExpandError::TooLong));
+    assert_eq!(length("${HALF//x/yy}"), Ok(MAX_GROWTH));
+    assert_eq!(length("${HALF//x/yyyy}"), Err(ExpandError::TooLong), "of each match");
+    assert_eq!(length("${HALF//*/$MATCH}"), Err(ExpandError::TooLong), "the match, repeated");
+}
