@@ -128,10 +128,15 @@ fn argument(name: &str) -> Reason {
 }
 
 /// Each row of the table of the module page that says yes, and what is said when it changes.
-fn mutants() -> Vec<(&'static str, Case, Vec<Reason>)> {
+fn mutants() -> Vec<Mutant> {
+    [of_the_dockerfile(), of_other_images(), of_the_context()].concat()
+}
+
+/// What changes, the case in which it did, and the reasons that it gives.
+type Mutant = (&'static str, Case, Vec<Reason>);
+
+fn of_the_dockerfile() -> Vec<Mutant> {
     let text = Case::with_text;
-    let path = |path: &str| path.to_owned();
-    let digest = |digit: &str| format!("sha256:{}", digit.repeat(64)).parse::<OciDigest>().unwrap();
     vec![
         ("flavour", Case::with(|case| case.flavour = Flavour::Buildah), vec![setting("flavour")]),
         (
@@ -152,6 +157,25 @@ fn mutants() -> Vec<(&'static str, Case, Vec<Reason>)> {
             text("ARG LEVEL", "ARG LEVEL\nARG HTTP_PROXY"),
             vec![instruction(4), argument("HTTP_PROXY")],
         ),
+        ("label", text("'core'", "'edge'"), vec![option("label team")]),
+        (
+            "name of a label",
+            text("{ team", "{ crew"),
+            vec![option("label crew"), option("label team")],
+        ),
+        ("epoch", Case::with(|case| case.epoch = 1), vec![setting("epoch")]),
+        (
+            "id of a secret",
+            text("secret,id=npm", "secret,id=pypi"),
+            vec![instruction(9), option("secret secret npm"), option("secret secret pypi")],
+        ),
+    ]
+}
+
+fn of_other_images() -> Vec<Mutant> {
+    let text = Case::with_text;
+    let digest = |digit: &str| format!("sha256:{}", digit.repeat(64)).parse::<OciDigest>().unwrap();
+    vec![
         (
             "identity of a parent",
             Case::with(|case| case.parent = Digest::of_content(b"another")),
@@ -193,18 +217,12 @@ fn mutants() -> Vec<(&'static str, Case, Vec<Reason>)> {
                 Reason::RemoteChanged { url: "https://example.com/x.tar".to_owned() },
             ],
         ),
-        ("label", text("'core'", "'edge'"), vec![option("label team")]),
-        (
-            "name of a label",
-            text("{ team", "{ crew"),
-            vec![option("label crew"), option("label team")],
-        ),
-        ("epoch", Case::with(|case| case.epoch = 1), vec![setting("epoch")]),
-        (
-            "id of a secret",
-            text("secret,id=npm", "secret,id=pypi"),
-            vec![instruction(9), option("secret secret npm"), option("secret secret pypi")],
-        ),
+    ]
+}
+
+fn of_the_context() -> Vec<Mutant> {
+    let path = |path: &str| path.to_owned();
+    vec![
         (
             "content of a file",
             Case::with(|case| case.entries[2].kind = file(b"niam")),

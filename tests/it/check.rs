@@ -130,6 +130,19 @@ fn a_dockerfile_that_is_no_text_is_an_error() {
 }
 
 #[test]
+fn a_dockerfile_that_cannot_be_read_is_named() {
+    let tree = Workspace::new(
+        "
+        //- images/good/Dockerfile
+        FROM scratch
+        //- images/loop/Dockerfile -> Dockerfile
+        ",
+    );
+    tree.imgraph("check").exits(3).mentions("images/loop/Dockerfile");
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn a_file_that_cannot_be_read_is_named() {
     let tree = Workspace::new(
         "

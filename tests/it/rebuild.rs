@@ -291,12 +291,12 @@ fn siblings_are_built_at_once() {
     let tree = Workspace::new(TREE);
     tree.write("simulate.toml", "[default]\nduration = '300ms'\n");
     let outcome = tree.imgraph("rebuild --jobs=2 --json").exits(0);
-    let mut running: Vec<String> = Vec::new();
+    let mut running: Vec<Value> = Vec::new();
     let mut most = 0;
     for event in outcome.events() {
         match event["event"].as_str() {
-            Some("started") => running.push(event["image"].to_string()),
-            Some("finished") => running.retain(|image| *image != event["image"].to_string()),
+            Some("started") => running.push(event["image"].clone()),
+            Some("finished") => running.retain(|image| *image != event["image"]),
             _ => (),
         }
         most = most.max(running.len());

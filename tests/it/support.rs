@@ -22,7 +22,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A program that says nothing for so long hangs. Reached by no test that passes.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_mins(1);
 
 /// A base, a layer on it, and two applications: `web` also takes a file of `tools`.
 pub(crate) const TREE: &str = "
@@ -139,7 +139,7 @@ impl Workspace {
             references.contains(&Value::from(reference)).then(|| change["tag"]["id"].clone())
         };
         let changes = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        let id = changes.filter_map(|change| tagged(&change)).last().expect("a known reference");
+        let id = changes.rev().find_map(|change| tagged(&change)).expect("a known reference");
         self.write(store, format!("{text}{}\n", serde_json::json!({ "remove": { "id": id } })));
     }
 
@@ -420,7 +420,7 @@ pub(crate) fn dedent(text: &str) -> String {
     let indentation = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let lines = || text.lines();
     let common = lines().filter(|line| !blank(line)).map(indentation).min().unwrap_or(0);
-    lines().map(|line| format!("{}\n", line.get(common..).unwrap_or(""))).collect()
+    lines().flat_map(|line| [line.get(common..).unwrap_or(""), "\n"]).collect()
 }
 
 /// A text with words in brackets where it differs from run to run.
@@ -445,5 +445,5 @@ static VOLATILE: LazyLock<Regex> = LazyLock::new(|| {
 fn placeholder(found: &Captures<'_>) -> String {
     let word = |name: &&str| found.name(name).map(|_| format!("[{}]", name.to_uppercase()));
     let mut names = ["run", "process", "digest", "time"].iter();
-    names.find_map(|name| word(&name)).expect("one of the groups matched")
+    names.find_map(word).expect("one of the groups matched")
 }
