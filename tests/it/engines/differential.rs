@@ -13,6 +13,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up fails the test")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -281,7 +282,8 @@ fn differences(seen: &Tree, read: &Tree) -> String {
     for (who, one, other) in [("buildah", seen, read), ("imgraph", read, seen)] {
         for (path, what) in one {
             if other.get(path) != Some(what) {
-                text += &format!("\n    only {who}: {} {:o} {:?}", path.display(), what.1, what.0);
+                let (kind, mode) = what;
+                write!(text, "\n    only {who}: {} {mode:o} {kind:?}", path.display()).unwrap();
             }
         }
     }

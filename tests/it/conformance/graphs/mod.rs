@@ -114,8 +114,12 @@ fn compare(
     };
     let (passed, failed) = (want.len() - missing.len(), wrong.len());
     aloud(&format!("graphs  {repository}: {passed} passed  {failed} failed{how}"));
-    (0..passed).for_each(|_| tally.pass());
-    wrong.into_iter().for_each(|why| tally.fail(format!("{repository}: {why}")));
+    for _ in 0..passed {
+        tally.pass();
+    }
+    for why in wrong {
+        tally.fail(format!("{repository}: {why}"));
+    }
 }
 
 /// A workspace of nothing but Dockerfiles.
