@@ -173,10 +173,14 @@ impl Sources {
 
 /// The candidate nearest to a misspelt word, if one is near enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1);
-    let distance = |candidate: &&str| strsim::osa_distance(word, candidate);
-    let near = candidates.into_iter().filter(|candidate| distance(candidate) <= limit);
-    near.min_by_key(distance)
+    let length = word.chars().count();
+    let limit = (length / 3).max(1);
+    // Words cannot be nearer than their lengths are, and a text full of mistakes asks often.
+    let plausible = |candidate: &&str| candidate.chars().count().abs_diff(length) <= limit;
+    let measured = |candidate: &'a str| (strsim::osa_distance(word, candidate), candidate);
+    let near = candidates.into_iter().filter(plausible).map(measured);
+    let near = near.filter(|(distance, _)| *distance <= limit);
+    near.min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

@@ -26,8 +26,11 @@ pub(crate) struct Text<'a> {
 impl<'a> Text<'a> {
     /// Takes the bytes of a file.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        let nul = bytes.iter().enumerate().filter(|(_, byte)| **byte == 0);
-        let mut bad: Vec<usize> = nul.map(|(at, _)| at).collect();
+        let mut bad = Vec::new();
+        // Hardly any file has one, and to look for one is far cheaper than to list all.
+        if bytes.contains(&0) {
+            bad.extend(bytes.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at));
+        }
         let mut whole = match std::str::from_utf8(bytes) {
             Ok(text) => Cow::Borrowed(text),
             Err(_) => Cow::Owned(replaced(bytes, &mut bad)),
