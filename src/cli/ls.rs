@@ -50,7 +50,7 @@ fn object(session: &Session, (image, step): (&Image, Option<&Step>)) -> Value {
     let graph = &session.loaded.graph;
     let mut object = json!({
         "image": image.spec.name,
-        "layer": layer(session, image),
+        "layer": image.spec.layer.map(|_| layer(session, image)),
         "dockerfile": &*image.spec.dockerfile,
         "context": image.spec.context,
         "target": image.spec.target,

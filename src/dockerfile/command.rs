@@ -106,6 +106,13 @@ const HEALTH_FLAGS: Known = &[
 const FROM_FLAGS: Known = &[("platform", Kind::Value)];
 const NO_FLAGS: Known = &[];
 
+/// Reads an instruction once more if it is of one of these kinds: what is wrong with it was said when
+/// the file was parsed.
+pub(crate) fn again<'a>(instruction: &'a Instruction, kinds: &[Keyword]) -> Option<Command<'a>> {
+    let is_wanted = kinds.contains(&instruction.keyword);
+    if is_wanted { read(instruction, &mut Problems::default()) } else { None }
+}
+
 /// Reads an instruction; `None` if something is wrong with it, which is reported.
 pub(crate) fn read<'a>(
     instruction: &'a Instruction,

@@ -8,6 +8,7 @@ use crate::diagnostic::nearest;
 use crate::dockerfile::Dockerfile;
 use crate::dockerfile::command::{self, Command};
 use crate::dockerfile::expand::{Expansion, Shell, Variables, expand};
+use crate::dockerfile::instruction::Keyword;
 use crate::dockerfile::problem::{self, Problems};
 use crate::dockerfile::reads::Request;
 use crate::image::Platform;
@@ -86,9 +87,7 @@ impl Globals {
         let end =
             dockerfile.stages.first().map_or(dockerfile.instructions.len(), |stage| stage.from);
         for instruction in &dockerfile.instructions[..end] {
-            // What is wrong with it has been said when it was parsed.
-            let Some(Command::Arg(declarations)) =
-                command::read(instruction, &mut Problems::default())
+            let Some(Command::Arg(declarations)) = command::again(instruction, &[Keyword::Arg])
             else {
                 continue;
             };

@@ -117,7 +117,7 @@ impl<'a> Stages<'a> {
             is_stage: true,
         };
         // A FROM that cannot be read has been reported, and stands for `FROM scratch`.
-        if let Some(Command::From(from)) = command::read(instruction, &mut Problems::default()) {
+        if let Some(Command::From(from)) = command::again(instruction, &[Keyword::From]) {
             state.span = from.base.span;
             state.expand_base(&from.base.text, scene, problems);
             if let Some(value) = from.platform {
@@ -134,7 +134,8 @@ impl<'a> Stages<'a> {
     /// Finds, or adds, the states that an instruction names.
     fn name_sources(&mut self, index: usize, order: &mut Order<'a>, problems: &mut Problems) {
         let instruction = order.instruction.as_ref();
-        let sources = match command::read(instruction, &mut Problems::default()) {
+        let kinds = [Keyword::Add, Keyword::Copy, Keyword::Run];
+        let sources = match command::again(instruction, &kinds) {
             Some(Command::Copy(copy)) => {
                 let from = copy.flags.value("from");
                 from.and_then(|from| self.copy_source(from, instruction.first_line, problems))
@@ -322,7 +323,7 @@ impl<'a> Stages<'a> {
     /// The triggers that the instructions of a stage set.
     pub(crate) fn own_triggers(&self, index: usize) -> Vec<String> {
         let trigger =
-            |order: &Order<'_>| match command::read(&order.instruction, &mut Problems::default()) {
+            |order: &Order<'_>| match command::again(&order.instruction, &[Keyword::Onbuild]) {
                 Some(Command::Onbuild(text)) => Some(text),
                 _ => None,
             };

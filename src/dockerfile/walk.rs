@@ -11,7 +11,7 @@ use crate::dockerfile::command::{self, Command, Declaration, mount_help};
 use crate::dockerfile::environment::Environment;
 use crate::dockerfile::expand::{self, Expansion, Shell, Variables};
 use crate::dockerfile::flags::Value;
-use crate::dockerfile::instruction::{Pair, Word};
+use crate::dockerfile::instruction::{Keyword, Pair, Word};
 use crate::dockerfile::location::{self, LocationError, System};
 use crate::dockerfile::mount::{self, Mount, MountError, MountType};
 use crate::dockerfile::problem::{self, Problems};
@@ -143,6 +143,9 @@ impl<'a> Walker<'a> {
     fn follow(&mut self, order: &'a Order<'a>) {
         let instruction = order.instruction.as_ref();
         // What is wrong with it has been said when it was parsed.
+        if instruction.keyword == Keyword::Unknown {
+            return;
+        }
         let Some(command) = command::read(instruction, &mut Problems::default()) else { return };
         self.order = Some(order);
         self.stage
