@@ -5,7 +5,6 @@
 //! anything else, the rest is cut into payloads at `|||`, which get the header, the lengths and the
 //! checks of `docs/ledger-format.md`, so that what decodes them is reached.
 #![no_main]
-#![expect(clippy::disallowed_methods, reason = "a ledger is a file")]
 
 use std::fs;
 use std::path::Path;
