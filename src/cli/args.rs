@@ -175,7 +175,7 @@ pub struct Rebuild {
     #[arg(long, requires = "force")]
     pub no_cache: bool,
     /// Only what the last run did not finish: failed, blocked and not reached images
-    #[arg(long, value_enum, value_name = "RUN", conflicts_with = "selectors")]
+    #[arg(long, value_enum, value_name = "RUN", conflicts_with_all = ["selectors", "dry_run"])]
     pub rerun: Option<RunName>,
     /// How many builds run at once: a number, or a share of the cores such as 50%
     #[arg(short, long, value_name = "N", env = "IMGRAPH_JOBS")]

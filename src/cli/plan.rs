@@ -53,12 +53,16 @@ impl Preview<'_> {
     }
 }
 
+/// An engine, and what it said in the beginning.
+type Answers = (Box<dyn Engine>, PresenceTable);
+
 /// What is known without doing anything.
 pub(crate) struct Look {
     pub(crate) history: History,
     pub(crate) plan: Plan,
     pub(crate) entries: Vec<Option<Vec<crate::context::Entry>>>,
-    pub(crate) presence: PresenceTable,
+    /// The engine and its answers; `None` where it did not answer.
+    answers: Option<Answers>,
 }
 
 impl Look {
@@ -81,22 +85,23 @@ impl Look {
             || present(session, settings, &history, &selected.family),
         );
         session.judge(&selected.images, &gathered.problems, settings)?;
-        let presence = presence.unwrap_or_else(|failure| {
+        let answers = presence.unwrap_or_else(|failure| {
             let message = "recorded outputs are taken to be there";
             write(&mut io::stderr(), &format!("warning: {}; {message}\n", failure.message));
-            PresenceTable::default()
+            None
         });
-        let present = |id, record: &Record| presence.assumed(id, record);
+        let present = |id, record: &Record| answered(session, answers.as_ref(), id, record);
+        session.check_left_out(selected, &history, &present)?;
         let facts = session.facts(&present);
         let planned = plan(&facts, &history, gathered, &selected.images, forced);
         // A cache that cannot be written costs time, nothing else.
         stat.save(&session.state, Keep::All).unwrap_or_default();
-        Ok(Self { plan: planned.plan, entries: planned.entries, history, presence })
+        Ok(Self { plan: planned.plan, entries: planned.entries, history, answers })
     }
 
     /// Does something with the facts that the plan rests on.
     pub(crate) fn with_facts<T>(&self, session: &Session, work: impl FnOnce(&Facts<'_>) -> T) -> T {
-        let present = |id, record: &Record| -> Presence { self.presence.assumed(id, record) };
+        let present = |id, record: &Record| answered(session, self.answers.as_ref(), id, record);
         work(&session.facts(&present))
     }
 
@@ -159,20 +164,29 @@ impl Look {
     }
 }
 
+/// Where the output of a record is. Without an engine, what is recorded is taken to be there.
+fn answered(
+    session: &Session,
+    answers: Option<&Answers>,
+    id: ImageId,
+    record: &Record,
+) -> Presence {
+    answers.map_or(Presence::Present, |(engine, table)| table.of(session, &**engine, id, record))
+}
+
 fn present(
     session: &Session,
     settings: &Settings,
     history: &History,
     images: &BTreeSet<ImageId>,
-) -> Result<PresenceTable, Failure> {
+) -> Result<Option<Answers>, Failure> {
     if history.records.is_empty() {
-        return Ok(PresenceTable::default());
+        return Ok(None);
     }
-    let engine: Box<dyn Engine> =
-        session.choice.open(&session.root, &session.state, &settings.environment)?;
-    Ok(session.presence(&*engine, history, images)?)
+    let engine = session.choice.open(&session.root, &session.state, &settings.environment)?;
+    let table = session.presence(&*engine, history, images)?;
+    Ok(Some((engine, table)))
 }
-
 /// A decision as people are told of it.
 pub(crate) fn word(decision: Decision) -> (&'static str, Tone) {
     match decision {

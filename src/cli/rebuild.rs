@@ -25,7 +25,7 @@ use crate::gather::inputs;
 use crate::gather::stat::{Keep, StatCache};
 use crate::history::{Ended, History};
 use crate::image::ImageId;
-use crate::ledger::{Holder, Ledger, Lock};
+use crate::ledger::{Holder, Ledger, LedgerError, Lock};
 use crate::report::{Reporter, attended};
 use crate::run::{self, Options, Run};
 use crate::signal::{raise_on_interrupt, received};
@@ -73,7 +73,10 @@ fn open_ledger(session: &Session, arguments: &Rebuild, cancel: &Cancel) -> Resul
         }
         if cancel.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    Ok(Ledger::open(&session.state, &me, Lock::Wait(&mut wait))?)
+    match Ledger::open(&session.state, &me, Lock::Wait(&mut wait)) {
+        Err(LedgerError::Cancelled) => Err(Failure::said(interrupted())),
+        opened => Ok(opened?),
+    }
 }
 
 /// What the last run did not bring to an end.
@@ -215,11 +218,18 @@ fn append(path: &Path, text: &str) {
 }
 
 fn exit_code(summary: &Summary) -> u8 {
-    match (summary.interrupted, summary.failed) {
-        (true, _) if received() == Some(signal_hook::consts::SIGTERM) => Exit::TERMINATED,
-        (true, _) => Exit::INTERRUPTED,
-        (_, 0) => Exit::OK,
-        (_, failed) if failed == summary.transient => Exit::UNAVAILABLE,
-        _ => Exit::IMAGE_FAILED,
+    match (summary.interrupted, summary.failed, summary.transient) {
+        (true, ..) => interrupted(),
+        (_, 0, _) => Exit::OK,
+        (_, _, 0) => Exit::IMAGE_FAILED,
+        _ => Exit::UNAVAILABLE,
+    }
+}
+
+/// The exit code of what a signal ended in order.
+fn interrupted() -> u8 {
+    match received() {
+        Some(signal_hook::consts::SIGTERM) => Exit::TERMINATED,
+        _ => Exit::INTERRUPTED,
     }
 }

@@ -20,7 +20,7 @@ use crate::graph::select::select;
 use crate::history::{History, Output, Presence, Record};
 use crate::image::{ImageId, Platform};
 use crate::load::{Loaded, load, resolve};
-use crate::plan::{self, Facts, Plan, Wanted, key_reference};
+use crate::plan::{self, Facts, Plan, Wanted};
 use crate::report::diagnostics::{self, Look};
 
 /// The directory of the state, below the workspace root.
@@ -98,7 +98,10 @@ impl Session {
             let parents = graph.parents(*id).into_iter();
             for parent in parents.filter(|parent| !selected.images.contains(parent)) {
                 let record = history.records.get(graph.name(parent));
-                let record = record.filter(|record| record.engine == self.choice.class);
+                let record = record.filter(|record| {
+                    record.engine == self.choice.class
+                        && record.platform == graph.image(parent).platform
+                });
                 if record.is_none_or(|record| present(parent, record) == Presence::Missing) {
                     let (child, parent) = (graph.name(*id), graph.name(parent));
                     let message = format!("`{child}` needs `{parent}`, which is not in the store");
@@ -168,11 +171,10 @@ impl Session {
         }
     }
 
-    /// The output of a record with the references that its image shall have.
+    /// The output of a record with the references that users have given its image. The key tag is not
+    /// among them: two images of one repository with equal inputs share it.
     pub(crate) fn wanted_output(&self, id: ImageId, record: &Record) -> Output {
-        let spec = &self.loaded.graph.image(id).spec;
-        let mut references = spec.references();
-        references.push(key_reference(&spec.repository, &record.build_key));
+        let references = self.loaded.graph.image(id).spec.references();
         Output { references, ..record.output.clone() }
     }
 
@@ -198,7 +200,7 @@ impl Session {
 }
 
 /// The answers of an engine, by image and build key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct PresenceTable(BTreeMap<(ImageId, Digest), Presence>);
 
 impl PresenceTable {
@@ -217,11 +219,6 @@ impl PresenceTable {
         let output = session.wanted_output(id, record);
         let answers = engine.present(&[&output]).ok();
         answers.and_then(|mut answers| answers.pop()).unwrap_or(Presence::Missing)
-    }
-
-    /// The same without an engine: what is recorded is taken to be there.
-    pub(crate) fn assumed(&self, id: ImageId, record: &Record) -> Presence {
-        self.0.get(&(id, record.build_key)).cloned().unwrap_or(Presence::Present)
     }
 }
 

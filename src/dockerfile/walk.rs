@@ -30,11 +30,11 @@ const MAX_VALUES: usize = 1 << 24;
 pub(crate) struct Walked {
     pub(crate) environment: Environment,
     /// The working directory, where it is known.
-    directory: Option<String>,
+    pub(crate) directory: Option<String>,
     pub(crate) user: Option<String>,
     system: Option<System>,
     /// Whether the configuration of the base is known.
-    base_is_known: bool,
+    pub(crate) base_is_known: bool,
     /// The names that ARG declares.
     pub(crate) declared: BTreeSet<String>,
     /// The values of ARG that come from outside the stage, and those that do not.
@@ -114,7 +114,7 @@ fn begin(
     }
     let image = stages.image_use(index, UseKind::From, scene.request);
     let (config, os) = if state.reference == SCRATCH {
-        (Some(BaseConfig::default()), scene.request.platform.os.clone())
+        (Some(BaseConfig::empty()), scene.request.platform.os.clone())
     } else {
         let config = base(&image);
         let os = image.platform.os.clone();
@@ -122,8 +122,9 @@ fn begin(
         (config, os)
     };
     stage.system = Some(System::of(&os));
-    stage.base_is_known = config.is_some();
-    stage.directory = config.as_ref().map(|config| location::join("", &config.working_dir));
+    stage.base_is_known = config.as_ref().is_some_and(|config| config.is_whole);
+    let directory = config.as_ref().and_then(|config| config.working_dir.as_deref());
+    stage.directory = directory.map(|directory| location::join("", directory));
     stage.environment = Environment::of_base(&config.unwrap_or_default().env, &os);
     stage
 }

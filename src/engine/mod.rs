@@ -18,7 +18,7 @@ pub use crate::history::Presence;
 use crate::image::{ImageName, Platform};
 
 /// Something that builds images and keeps them in a store.
-pub trait Engine: Sync {
+pub trait Engine: Send + Sync {
     /// What it is and what it can do. Probed once, never assumed.
     fn capabilities(&self) -> Result<Capabilities, EngineError>;
 

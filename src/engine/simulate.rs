@@ -90,6 +90,8 @@ enum Change {
 #[derive(Debug)]
 struct Store {
     path: PathBuf,
+    /// Whether the file ends in a line that a killed process did not finish.
+    is_torn: bool,
     images: BTreeSet<OciDigest>,
     tags: BTreeMap<String, OciDigest>,
 }
@@ -235,7 +237,8 @@ impl Engine for Simulate {
 impl Store {
     fn open(state: &Path) -> Result<Self, EngineError> {
         let path = state.join("simulate.ndjson");
-        let mut store = Self { path, images: BTreeSet::new(), tags: BTreeMap::new() };
+        let mut store =
+            Self { path, is_torn: false, images: BTreeSet::new(), tags: BTreeMap::new() };
         let text = match fs::read_to_string(&store.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -243,6 +246,7 @@ impl Store {
                 return Err(EngineError::File { action: "read", path: store.path, source });
             }
         };
+        store.is_torn = !text.is_empty() && !text.ends_with('\n');
         // A line that a killed process did not finish never happened.
         for change in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
             store.apply(change);
@@ -259,6 +263,9 @@ impl Store {
         let file = File::options().create(true).append(true).open(&self.path);
         let mut line = serde_json::to_string(&change).expect("a change is plain data");
         line.push('\n');
+        if std::mem::take(&mut self.is_torn) {
+            line.insert(0, '\n');
+        }
         file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(failed)?;
         self.apply(change);
         Ok(())

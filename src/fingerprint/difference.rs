@@ -1,6 +1,6 @@
 //! The difference between two manifests, as reasons.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::digest::Digest;
 use crate::fingerprint::leaf::{Leaf, Node};
@@ -22,7 +22,7 @@ pub fn difference(old: &[Leaf<'_>], new: &[Leaf<'_>], dockerfile: &str) -> Vec<R
     keyed(&old.settings, &new.settings, &mut reasons, |name| Reason::SettingChanged {
         name: name.to_owned(),
     });
-    for id in old.secrets.symmetric_difference(&new.secrets) {
+    for id in changed_keys(&old.secrets, &new.secrets) {
         reasons.push(Reason::OptionChanged { name: format!("secret {id}") });
     }
     keyed(&old.remotes, &new.remotes, &mut reasons, |url| Reason::RemoteChanged {
@@ -43,7 +43,7 @@ struct Sorted<'l> {
     externals: BTreeMap<(&'l str, &'l str), Option<&'l crate::digest::OciDigest>>,
     labels: BTreeMap<&'l str, Digest>,
     settings: BTreeMap<&'l str, &'l str>,
-    secrets: BTreeSet<&'l str>,
+    secrets: BTreeMap<&'l str, bool>,
     remotes: BTreeMap<&'l str, Vec<(Digest, &'l str)>>,
 }
 
@@ -72,8 +72,8 @@ impl<'l> Sorted<'l> {
                 Leaf::Label { name, value } => {
                     sorted.labels.insert(name, *value);
                 }
-                Leaf::Secret { id } => {
-                    sorted.secrets.insert(id);
+                Leaf::Secret { id, given } => {
+                    sorted.secrets.insert(id, *given);
                 }
                 Leaf::File { path, node, mode, xattrs } => {
                     sorted.files.insert(path, (node, *mode, *xattrs));

@@ -68,6 +68,8 @@ pub enum Leaf<'a> {
     Secret {
         /// Its id.
         id: Cow<'a, str>,
+        /// Whether the build is given it: a mount that is not required is empty without.
+        given: bool,
     },
     /// An entry of the context.
     File {
@@ -117,7 +119,7 @@ impl Leaf<'_> {
             }
             Leaf::Remote { shown: _, url, checksum } => hasher.number(6).digest(url).text(checksum),
             Leaf::Label { name, value } => hasher.number(7).text(name).digest(value),
-            Leaf::Secret { id } => hasher.number(8).text(id),
+            Leaf::Secret { id, given } => hasher.number(8).text(id).number(u64::from(*given)),
             Leaf::File { path, node, mode, xattrs } => {
                 hasher.number(9).bytes(path).number(u64::from(*mode));
                 match xattrs {

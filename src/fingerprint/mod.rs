@@ -25,7 +25,7 @@
 //! | what ADD fetches | yes | digest of the URL, `--checksum` |
 //! | files that reachable COPY, ADD and bind mounts can read, after `.dockerignore` | yes | path, type, permission bits, size, link target, extended attributes, content |
 //! | labels, epoch | yes | name, digest of the value |
-//! | secrets, ssh | ids only | literally |
+//! | secrets, ssh | ids, and whether they are given | literally |
 //! | comments, blank lines, keyword case, unreachable stages | no | |
 //! | files that nothing copies, the `.dockerignore` itself | no | |
 //! | mtime, owner on disk, inode, absolute paths, host, user, locale | no | |
@@ -126,11 +126,22 @@ pub fn walk<'a>(
     }
     visit(setting("epoch", Cow::Owned(inputs.epoch.to_string())));
     for id in &image.reads.secrets {
-        visit(Leaf::Secret { id: id.into() });
+        visit(Leaf::Secret { id: id.into(), given: is_given(image, id) });
     }
     for entry in inputs.entries {
         visit(file(entry));
     }
+}
+
+/// Whether a secret (`secret npm`) or an agent (`ssh default`) is among those that an image is given.
+fn is_given(image: &Image, mounted: &str) -> bool {
+    let Some((kind, id)) = mounted.split_once(' ') else { return false };
+    let names = |given: &String| match kind {
+        "ssh" => given.split('=').next() == Some(id),
+        _ => given.split(',').any(|field| field.strip_prefix("id=") == Some(id)),
+    };
+    let given = if kind == "ssh" { &image.spec.ssh } else { &image.spec.secrets };
+    given.iter().any(names)
 }
 
 /// A URL without what may be secret in it: the user's name and password, and the query.

@@ -352,7 +352,7 @@ fn the_rules_are_those_of_this_schema() {
     assert_eq!(SCHEMA, 1);
     assert_eq!(
         Case::new().look().0.to_string(),
-        "d8f963e2f015240fe3aaf07e93219db8ccb819655602f56adc2471f543abc9c6"
+        "0f01e5ff365e278fab399994e53b606b2e6636130e225c30f91f4c23a154f7d4"
     );
 }
 

@@ -151,6 +151,15 @@ fn key(place: &Place<'_>, command: &Prepare) -> Result<Digest, GatherError> {
             hasher.text(pattern);
         }
     }
+    for pattern in &command.inputs {
+        if matching(&place.directory, std::slice::from_ref(pattern))?.is_empty() {
+            let why = io::Error::new(
+                io::ErrorKind::NotFound,
+                "no file matches this input of `prepare`; the files of a directory are `dir/**`",
+            );
+            return Err(GatherError::new("find", format!("{}/{pattern}", place.path), why));
+        }
+    }
     let outputs = set(&command.outputs);
     let failed = |error| GatherError::new("open", &place.directory, error);
     let root = Root::open(&place.directory).map_err(failed)?;

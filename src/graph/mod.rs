@@ -148,7 +148,7 @@ impl ImageGraph {
         for cycle in &sorted.cycles {
             problems.push(cycle_problem(cycle, &images));
         }
-        for id in sorted.cycles.into_iter().flatten() {
+        for id in sorted.stuck {
             images[id.index()].broken = true;
         }
         let names = ids(images.len()).map(|id| (images[id.index()].spec.name.clone(), id));
@@ -317,7 +317,11 @@ fn bases<'a>(reads: &'a Reads, provided: &'a Provided) -> impl Iterator<Item = (
 }
 
 fn legacy(reads: &Reads) -> Legacy {
-    let config = BaseConfig { env: reads.env.clone(), ..BaseConfig::default() };
+    let config = BaseConfig {
+        env: reads.env.clone(),
+        working_dir: reads.directory.clone(),
+        is_whole: reads.base_is_known,
+    };
     Legacy { onbuild: reads.onbuild.clone(), config }
 }
 

@@ -13,8 +13,11 @@ use crate::image::ImageId;
 pub(crate) struct Sorted {
     /// Every image; those of a cycle, and what depends on them, at the end.
     pub(crate) order: Vec<ImageId>,
-    /// Cycles, each in the direction parent to child, none sharing an image with another.
+    /// Cycles, each in the direction parent to child, one for each group of images that reach one
+    /// another.
     pub(crate) cycles: Vec<Vec<ImageId>>,
+    /// The images of cycles and what depends on them: none of them can ever start.
+    pub(crate) stuck: Vec<ImageId>,
 }
 
 /// Kahn's algorithm; the smallest number first where there is a choice.
@@ -36,37 +39,37 @@ pub(crate) fn sort<E>(graph: &DiGraph<(), E>) -> Sorted {
             }
         }
     }
-    let left: BTreeSet<NodeIndex> =
+    let left: Vec<NodeIndex> =
         graph.node_indices().filter(|node| waiting[node.index()] > 0).collect();
-    order.extend(left.iter().copied().map(image_id));
-    Sorted { order, cycles: cycles(graph, &left) }
+    let stuck: Vec<ImageId> = left.into_iter().map(image_id).collect();
+    order.extend(&stuck);
+    let cycles = if stuck.is_empty() { Vec::new() } else { cycles(graph) };
+    Sorted { order, cycles, stuck }
 }
 
-/// Walks from child to parent among the images that could not be ordered: each has a parent there,
-/// so that every walk ends in a cycle.
-fn cycles<E>(graph: &DiGraph<(), E>, left: &BTreeSet<NodeIndex>) -> Vec<Vec<ImageId>> {
-    let mut cycles = Vec::new();
-    let mut seen = BTreeSet::new();
-    for start in left {
-        let mut walk = Vec::new();
-        let mut on_walk = BTreeSet::new();
-        let mut node = *start;
-        while !seen.contains(&node) && on_walk.insert(node) {
-            walk.push(node);
-            let parents = graph.neighbors_directed(node, Direction::Incoming);
-            let Some(parent) = parents.filter(|parent| left.contains(parent)).min() else { break };
-            node = parent;
-        }
-        if let Some(first) = walk.iter().position(|step| *step == node)
-            && !seen.contains(&node)
-        {
-            let mut cycle: Vec<ImageId> =
-                walk[first..].iter().rev().copied().map(image_id).collect();
-            let smallest = (0..cycle.len()).min_by_key(|index| cycle[*index]).unwrap_or(0);
-            cycle.rotate_left(smallest);
-            cycles.push(cycle);
-        }
-        seen.extend(walk);
-    }
+/// One cycle of each group of images that reach one another, by the smallest number.
+fn cycles<E>(graph: &DiGraph<(), E>) -> Vec<Vec<ImageId>> {
+    let groups = petgraph::algo::kosaraju_scc(graph).into_iter();
+    let groups = groups.map(|group| group.into_iter().collect::<BTreeSet<NodeIndex>>());
+    let mut cycles: Vec<Vec<ImageId>> = groups.filter_map(|group| cycle(graph, &group)).collect();
+    cycles.sort_unstable();
     cycles
+}
+
+/// Walks from child to parent within a group: every image of a group of several has a parent in it,
+/// so that the walk ends in a cycle.
+fn cycle<E>(graph: &DiGraph<(), E>, group: &BTreeSet<NodeIndex>) -> Option<Vec<ImageId>> {
+    let mut walk = Vec::new();
+    let mut on_walk = BTreeSet::new();
+    let mut node = *group.first()?;
+    while on_walk.insert(node) {
+        walk.push(node);
+        let parents = graph.neighbors_directed(node, Direction::Incoming);
+        node = parents.filter(|parent| group.contains(parent)).min()?;
+    }
+    let first = walk.iter().position(|step| *step == node)?;
+    let mut cycle: Vec<ImageId> = walk[first..].iter().rev().copied().map(image_id).collect();
+    let smallest = (0..cycle.len()).min_by_key(|index| cycle[*index])?;
+    cycle.rotate_left(smallest);
+    Some(cycle)
 }

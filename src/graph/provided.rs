@@ -182,8 +182,10 @@ impl Provided {
         let inside = registry.and_then(|registry| {
             repository.strip_prefix(registry).and_then(|rest| rest.strip_prefix('/'))
         });
-        let path = inside.unwrap_or(&repository);
-        if let Some((dir, why)) = setting.hidden.iter().find(|(dir, _)| is_inside(path, dir)) {
+        // With a registry, a reference without it cannot be an image of this workspace.
+        let path = if registry.is_some() { inside } else { Some(repository.as_str()) };
+        let is_hidden = |dir: &str| path.is_some_and(|path| is_inside(path, dir));
+        if let Some((dir, why)) = setting.hidden.iter().find(|(dir, _)| is_hidden(dir)) {
             let message =
                 format!("`{text}` is an image of this workspace that is left out ({why})");
             let help = format!("take `{dir}` out of what is ignored, or build from another image");

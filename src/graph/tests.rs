@@ -352,7 +352,7 @@ fn a_variable_of_the_parent_is_known_in_paths_of_the_child() {
 }
 
 #[test]
-fn a_cycle_is_named_from_parent_to_child_and_only_its_images_are_broken() {
+fn a_cycle_is_named_from_parent_to_child_and_what_depends_on_it_is_broken_too() {
     let tree = Fixture::new(
         "//- a/Dockerfile
         FROM c
@@ -379,11 +379,62 @@ fn a_cycle_is_named_from_parent_to_child_and_only_its_images_are_broken() {
         .filter(|(_, image)| image.broken)
         .map(|(_, image)| image.spec.name.as_str())
         .collect();
-    assert_eq!(broken, ["a", "b", "c"]);
+    assert_eq!(broken, ["a", "b", "c", "child"]);
     let related: Vec<&str> =
         tree.problems[0].related.iter().map(|(_, words)| words.as_str()).collect();
     assert_eq!(related, ["`c` reads `b`", "`a` reads `c`"]);
     assert_eq!(tree.names(tree.graph.order())[0], "other", "what can be built comes first");
+}
+
+#[test]
+fn a_cycle_below_another_cycle_is_found() {
+    let tree = Fixture::new(
+        "//- k1/Dockerfile
+        FROM k2
+        //- k2/Dockerfile
+        FROM k1
+        //- t/Dockerfile
+        FROM k1
+        COPY --from=z /x /
+        //- z/Dockerfile
+        FROM t",
+    );
+    let cycles: Vec<String> = tree.said();
+    assert_eq!(cycles.len(), 2, "{cycles:?}");
+    assert!(cycles[1].contains("t -> z -> t"), "{cycles:?}");
+}
+
+/// A mount target is relative to the working directory, which a child inherits.
+#[test]
+fn the_working_directory_of_the_parent_is_known_in_the_child() {
+    let tree = Fixture::new(
+        "//- base/Dockerfile
+        FROM scratch
+        WORKDIR /app
+        //- app/Dockerfile
+        FROM base
+        RUN --mount=type=bind,target=. true",
+    );
+    assert_eq!(tree.said(), [""; 0]);
+}
+
+#[test]
+fn what_an_image_from_outside_may_set_is_unknown_in_grandchildren_too() {
+    let tree = Fixture::new(
+        "//- base/Dockerfile
+        FROM debian:12
+        //- app/Dockerfile
+        FROM base
+        COPY ${APP}/x /x",
+    );
+    assert!(tree.said().iter().any(|said| said.contains("APP")), "{:?}", tree.said());
+}
+
+#[test]
+fn with_a_registry_a_hidden_directory_hides_nothing_of_other_registries() {
+    let hidden = BTreeMap::from([("debian".to_owned(), "ignored".to_owned())]);
+    let text = "//- layers.toml\n[workspace]\nregistry = 'r.example.com/acme'\n//- app/Dockerfile\nFROM debian:12";
+    assert_eq!(Fixture::with_hidden(text, &hidden).said(), [""; 0]);
 }
 
 #[test]

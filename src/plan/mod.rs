@@ -69,6 +69,8 @@ pub struct Step {
     pub key: Option<Digest>,
     /// The predicted duration in milliseconds, where there is history.
     pub predicted: Option<u64>,
+    /// The record that stands for the image if nothing is built.
+    record: Option<Arc<Record>>,
 }
 
 /// What will be done about an image.
@@ -87,8 +89,8 @@ pub enum Decision {
 /// What the build key of an image calls for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing.
-    Fresh,
+    /// Nothing: this record stands.
+    Fresh(Arc<Record>),
     /// The output of this record is tagged again.
     Restore(Arc<Record>),
     /// A build.
@@ -131,12 +133,8 @@ pub fn plan(
             step.decision = Decision::Rebuild;
             step.reasons.insert(0, Reason::Forced);
         }
-        if let (Decision::Fresh | Decision::Restore, Some(key)) = (step.decision, step.key) {
-            let record = match step.decision {
-                Decision::Restore => history.by_key.get(&key),
-                _ => history.records.get(facts.graph.name(id)),
-            };
-            identities[id.index()] = record.map(|record| facts.identity(id, record));
+        if let (Decision::Fresh | Decision::Restore, Some(record)) = (step.decision, &step.record) {
+            identities[id.index()] = Some(facts.identity(id, record));
         }
         if step.decision != Decision::Fresh {
             step.predicted = guess.of(id);
@@ -154,6 +152,7 @@ fn unprepared(image: ImageId, cause: &PrepareCause) -> Step {
         waits_for: Vec::new(),
         key: None,
         predicted: None,
+        record: None,
     }
 }
 
@@ -178,23 +177,15 @@ fn decide_now_or_later(
     };
     let key = key(inputs, &identity);
     let verdict = decide(facts, history, (image, inputs), key, &identity);
-    let step = |decision, reasons, key| Step {
-        image,
-        decision,
-        reasons,
-        waits_for: Vec::new(),
-        key,
-        predicted: None,
+    let is_final = waits_for.is_empty();
+    let (decision, reasons, record) = match verdict {
+        Verdict::Fresh(record) if is_final => (Decision::Fresh, Vec::new(), Some(record)),
+        Verdict::Restore(record) if is_final => (Decision::Restore, Vec::new(), Some(record)),
+        Verdict::Fresh(_) | Verdict::Restore(_) => (Decision::Pending, Vec::new(), None),
+        Verdict::Rebuild(reasons) => (Decision::Rebuild, reasons, None),
     };
-    let mut step = match (verdict, waits_for.is_empty()) {
-        (Verdict::Fresh, true) => step(Decision::Fresh, Vec::new(), Some(key)),
-        (Verdict::Restore(_), true) => step(Decision::Restore, Vec::new(), Some(key)),
-        (Verdict::Rebuild(reasons), true) => step(Decision::Rebuild, reasons, Some(key)),
-        (Verdict::Fresh | Verdict::Restore(_), false) => step(Decision::Pending, Vec::new(), None),
-        (Verdict::Rebuild(reasons), false) => step(Decision::Rebuild, reasons, None),
-    };
-    step.waits_for = waits_for;
-    step
+    let key = is_final.then_some(key);
+    Step { image, decision, reasons, waits_for, key, predicted: None, record }
 }
 
 /// What a build key calls for.
@@ -210,7 +201,7 @@ pub fn decide<'a>(
         .filter(|record| record.engine == facts.engine && record.platform == inputs.image.platform);
     if let Some(record) = ours.filter(|record| record.build_key == key) {
         return match (facts.present)(id, record) {
-            Presence::Present => Verdict::Fresh,
+            Presence::Present => Verdict::Fresh(Arc::clone(record)),
             Presence::Untagged { .. } => Verdict::Restore(Arc::clone(record)),
             Presence::Missing => Verdict::Rebuild(vec![Reason::OutputMissing]),
         };

@@ -1,6 +1,7 @@
 //! The thread that owns the state of a run.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -15,8 +16,8 @@ use crate::graph::{Edge, Image};
 use crate::history::{Ended, Output, Record};
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{self, LedgerError};
-use crate::plan::{self, Decision, Durations, Step, Verdict, decide, key_reference};
-use crate::run::job::{Job, Log};
+use crate::plan::{self, Decision, Durations, Step, Verdict, decide};
+use crate::run::job::{self, Job, Log};
 use crate::run::summary::{self, Finished};
 use crate::run::work::{self, Done, Failed, Message, Outcome, Shared};
 use crate::run::{Options, Run};
@@ -52,6 +53,8 @@ pub(crate) struct Dispatcher<'a, 'e> {
     workers: usize,
     finished: Vec<Finished>,
     interrupted: bool,
+    /// Whether a `prepare` ran: it may have written what another image reads.
+    has_prepared: bool,
 }
 
 impl<'a, 'e> Dispatcher<'a, 'e> {
@@ -87,6 +90,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
+            has_prepared: false,
             run,
             shared,
             sender,
@@ -220,6 +224,12 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
     /// The parents have ended: what does the image need now?
     fn decide(&mut self, id: ImageId, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {
         let facts = self.run.facts;
+        if self.has_prepared && !self.begun.contains_key(&id) {
+            match self.shared.disk.entries(id) {
+                Ok(entries) => self.run.entries[id.index()] = Some(entries),
+                Err(problems) => return self.fail(id, passing(&work::first_error(&problems))),
+            }
+        }
         let Some(entries) = self.run.entries[id.index()].take() else {
             return self.fail(id, passing("its context was not read: run again"));
         };
@@ -232,16 +242,13 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         if self.run.forced.contains(&id) {
             verdict = match verdict {
                 Verdict::Rebuild(reasons) => Verdict::Rebuild(reasons),
-                Verdict::Fresh | Verdict::Restore(_) => Verdict::Rebuild(vec![Reason::Forced]),
+                Verdict::Fresh(_) | Verdict::Restore(_) => Verdict::Rebuild(vec![Reason::Forced]),
             };
         }
         self.run.entries[id.index()] = Some(entries);
         match verdict {
-            Verdict::Fresh => self.cut_off(id),
-            Verdict::Restore(record) => {
-                self.restore(id, &record, key, spawn);
-                Ok(())
-            }
+            Verdict::Fresh(record) => self.cut_off(id, record),
+            Verdict::Restore(record) => self.restore(id, &record, key, spawn),
             Verdict::Rebuild(reasons) => self.build(id, key, reasons, spawn),
         }
     }
@@ -252,14 +259,26 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         (self.run.facts.graph.name(edge.parent), self.run.facts.identity(edge.parent, record))
     }
 
-    fn cut_off(&mut self, id: ImageId) -> Result<(), LedgerError> {
-        let record = self.run.ledger.history().records.get(&self.name(id)).cloned();
-        self.current[id.index()] = record;
+    fn cut_off(&mut self, id: ImageId, record: Arc<Record>) -> Result<(), LedgerError> {
+        self.current[id.index()] = Some(record);
         self.end(id, Ended::CutOff, End::default())
     }
 
-    fn restore(&mut self, id: ImageId, record: &Record, key: Digest, spawn: Spawn<'_, 'a>) {
-        let references = self.references(id, key);
+    fn restore(
+        &mut self,
+        id: ImageId,
+        record: &Record,
+        key: Digest,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        if let Some((limit, layer)) = job::size_limit(&self.run, id)
+            && record.output.size > limit
+        {
+            let mut failure = passing(&work::too_large(record.output.size, limit, &layer));
+            failure.transient = false;
+            return self.fail(id, failure);
+        }
+        let references = job::references(&self.run, id, &key);
         let record = Arc::new(Record {
             image: self.name(id),
             output: Output { references, ..record.output.clone() },
@@ -270,6 +289,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         let (shared, sender) = (self.shared, self.sender.clone());
         self.workers += 1;
         spawn(Box::new(move || work::restore(shared, id, &record.output, &sender)));
+        Ok(())
     }
 
     fn build(
@@ -299,13 +319,6 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         log
     }
 
-    fn references(&self, id: ImageId, key: Digest) -> Vec<String> {
-        let spec = &self.run.facts.graph.image(id).spec;
-        let mut references = spec.references();
-        references.push(key_reference(&spec.repository, &key));
-        references
-    }
-
     fn receive(&mut self, message: Message, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {
         if let Message::Tell(what) = message {
             (self.emit)(what);
@@ -314,7 +327,12 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         self.workers -= 1;
         match message {
             Message::Tell(_) => Ok(()),
+            Message::Panicked(panic) => {
+                self.shared.cancel.raise();
+                resume_unwind(panic)
+            }
             Message::Prepared(id, Ok((prepared, entries))) => {
+                self.has_prepared = true;
                 self.run.ledger.append([ledger::Entry::Prepared(prepared)])?;
                 self.again(id, entries, spawn)
             }
@@ -369,6 +387,8 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         let facts = self.run.facts;
         let image = facts.graph.image(id);
         let entries = self.run.entries[id.index()].take().unwrap_or_default();
+        // Parents may have been prepared, or may have moved, since the plan was made.
+        self.source_keys[id.index()] = plan::source_key(&facts, id, &entries, &self.source_keys);
         let inputs = facts.inputs(id, &entries);
         let parent = |edge: &Edge| self.parent_identity(edge);
         let record = Arc::new(Record {

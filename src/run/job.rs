@@ -52,9 +52,9 @@ impl Job {
         Self {
             id,
             dockerfile: Arc::clone(&spec.dockerfile),
-            references: spec.references(),
+            references: references(run, id, &key),
             previous: previous(run, id, layer).cloned(),
-            size_limit: layer.and_then(|layer| Some((layer.rules.max_size?, layer.name.clone()))),
+            size_limit: size_limit(run, id),
             log: Log::of(run, id),
             request: Request {
                 image: spec.name.clone(),
@@ -69,7 +69,7 @@ impl Job {
                 parents: image.parents.iter().map(|edge| parent(run, current, edge)).collect(),
                 secrets: spec.secrets.clone(),
                 ssh: spec.ssh.clone(),
-                references: vec![key_reference(&spec.repository, &key)],
+                references: Vec::new(),
                 epoch: facts.layers.workspace.epoch,
                 cache: cache_use(run, id),
                 scratch: run.options.scratch.join(id.0.to_string()),
@@ -78,10 +78,27 @@ impl Job {
     }
 }
 
+/// The references of an image that was built from a key: the user's, then the key tag.
+pub(crate) fn references(run: &Run<'_>, id: ImageId, key: &Digest) -> Vec<String> {
+    let spec = &run.facts.graph.image(id).spec;
+    let mut references = spec.references();
+    references.push(key_reference(&spec.repository, key));
+    references
+}
+
+/// The most that an image may weigh, in bytes, and the layer that says so.
+pub(crate) fn size_limit(run: &Run<'_>, id: ImageId) -> Option<(u64, String)> {
+    let layer = &run.facts.layers.layers[run.facts.graph.image(id).spec.layer?];
+    Some((layer.rules.max_size?, layer.name.clone()))
+}
+
 impl Log {
     /// The log file of an image in a run.
     pub(crate) fn of(run: &Run<'_>, id: ImageId) -> Self {
-        let file = format!("{}.log", run.facts.graph.name(id).as_str().replace('/', "__"));
+        let name = run.facts.graph.name(id).as_str();
+        // `a__b` is a name, too, and must not write into the log of `a/b`.
+        let number = if name.contains("__") { format!("-{}", id.0) } else { String::new() };
+        let file = format!("{}{number}.log", name.replace('/', "__"));
         let options = &run.options;
         Self { path: options.logs.join(&file), shown: format!("{}/{file}", options.logs_shown) }
     }

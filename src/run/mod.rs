@@ -14,8 +14,10 @@ mod summary;
 mod work;
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Mutex, mpsc};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Sender};
 use std::thread::{self, Scope};
 
 pub use work::with_causes;
@@ -29,6 +31,7 @@ use crate::image::ImageId;
 use crate::ledger::{Ledger, LedgerError};
 use crate::plan::{Facts, Plan};
 use crate::run::dispatcher::{Dispatcher, Task};
+use crate::run::work::Message;
 
 /// How a run goes about its plan.
 #[derive(Clone, Debug)]
@@ -83,14 +86,23 @@ pub fn run(
     let layers = Mutex::new(run.ledger.history().layers.clone());
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
-        let spawn = spawner(scope);
+        let spawn = spawner(scope, sender.clone());
         let shared = work::Shared { engine: run.engine, disk: run.disk, layers: &layers, cancel };
         Dispatcher::new(run, shared, sender, emit).run(&receiver, &spawn)
     })
 }
 
-fn spawner<'scope, 'env: 'scope>(scope: &'scope Scope<'scope, 'env>) -> impl Fn(Task<'env>) {
+/// Starts workers. One that panics says so: the dispatcher would wait for its report for ever.
+fn spawner<'scope, 'env: 'scope>(
+    scope: &'scope Scope<'scope, 'env>,
+    sender: Sender<Message>,
+) -> impl Fn(Task<'env>) {
     move |task| {
-        scope.spawn(task);
+        let sender = sender.clone();
+        scope.spawn(move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(task)) {
+                sender.send(Message::Panicked(panic)).unwrap_or_default();
+            }
+        });
     }
 }

@@ -6,6 +6,7 @@
     reason = "workers write log files and make scratch directories"
 )]
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -50,6 +51,8 @@ pub(crate) enum Message {
     Built(ImageId, Result<Outcome, Failed>),
     /// An output was tagged again.
     Tagged(ImageId, Result<(), Failed>),
+    /// A worker panicked: a bug.
+    Panicked(Box<dyn Any + Send>),
 }
 
 /// Why a worker could not do its work.
@@ -252,16 +255,16 @@ fn patiently(
 /// Checks that what was hashed is what was built, finds the content id, and moves the references.
 fn finish(shared: Shared<'_>, job: &Job, built: Option<(Built, u64)>) -> Result<Outcome, Stop> {
     let now = shared.disk.entries(job.id).map_err(Stop::Context)?;
-    let Some((built, duration)) = built.filter(|_| now == job.request.files) else {
+    let Some((built, duration)) = built else { return Ok(Outcome::Moved(now)) };
+    if now != job.request.files {
+        shared.engine.remove(&built.output.id)?;
         return Ok(Outcome::Moved(now));
-    };
+    }
     if let Some((limit, layer)) = &job.size_limit
         && built.output.size > *limit
     {
-        return Err(Stop::TooLarge(format!(
-            "it weighs {} bytes, and layer `{layer}` allows {limit}",
-            built.output.size
-        )));
+        shared.engine.remove(&built.output.id)?;
+        return Err(Stop::TooLarge(too_large(built.output.size, *limit, layer)));
     }
     let known = known_layers(shared, &built.output);
     let Content { id: content, layers } = shared.engine.content(&built, &known)?;
@@ -278,6 +281,11 @@ fn finish(shared: Shared<'_>, job: &Job, built: Option<(Built, u64)>) -> Result<
     })))
 }
 
+/// What is said of an image that its layer finds too large; sizes in bytes.
+pub(crate) fn too_large(size: u64, limit: u64, layer: &str) -> String {
+    format!("it weighs {size} bytes, and layer `{layer}` allows {limit}")
+}
+
 /// Decides which artefact stands for the image from now on. Where the content is the same it is the
 /// previous one: children pinned to it keep their engine's cache, and no tag moves.
 fn keep(
@@ -286,8 +294,7 @@ fn keep(
     built: &Built,
     content: Digest,
 ) -> Result<(Output, bool), EngineError> {
-    let mut references = job.references.clone();
-    references.extend(job.request.references.iter().cloned());
+    let references = job.references.clone();
     let same = job.previous.as_ref().filter(|previous| previous.content == content);
     let Some(previous) = same else {
         engine.tag(&built.output.id, &references)?;
@@ -350,7 +357,7 @@ fn is_transient(error: &EngineError) -> bool {
     matches!(error, EngineError::Unavailable(_))
 }
 
-fn first_error(problems: &[Diagnostic]) -> String {
+pub(crate) fn first_error(problems: &[Diagnostic]) -> String {
     let first = problems.iter().find(|problem| problem.is_error()).or(problems.first());
     first.map_or_else(|| "its context cannot be read".to_owned(), |problem| problem.message.clone())
 }

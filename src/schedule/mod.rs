@@ -117,8 +117,9 @@ impl Schedule {
                 State::Waiting { parents } => {
                     self.states[child.index()] = State::Waiting { parents: parents - 1 };
                 }
-                State::Blocked { .. } => (),
-                State::Absent | State::Ready | State::Running | State::Done | State::Failed => {
+                // Another parent failed, or the run was told to start nothing more.
+                State::Blocked { .. } | State::Absent => (),
+                State::Ready | State::Running | State::Done | State::Failed => {
                     unreachable!("a child waits for its parent")
                 }
             }

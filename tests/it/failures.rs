@@ -220,3 +220,26 @@ fn in_ci_the_summary_of_the_step_gets_a_page() {
     );
     assert!(page.contains("<summary>failed java/jre: images/java/jre/Dockerfile:1"), "{page}");
 }
+
+#[test]
+fn a_child_of_what_still_runs_is_left_out_when_the_first_failure_ends_the_run() {
+    // The parent ends well after the run was told to start nothing more.
+    let tree = Workspace::new(
+        "
+        //- simulate.toml
+        [image.fails]
+        outcome = 'fail'
+        duration = '50ms'
+        [image.parent]
+        duration = '600ms'
+        //- images/fails/Dockerfile
+        FROM scratch
+        //- images/parent/Dockerfile
+        FROM scratch
+        //- images/child/Dockerfile
+        FROM parent
+        ",
+    );
+    let outcome = tree.rebuild("--fail-fast --jobs 2 --json").exits(1);
+    assert_eq!(outcome.ends(), ["child not-reached", "fails failed", "parent built"]);
+}

@@ -188,3 +188,50 @@ fn what_it_makes_for_copy_has_to_be_there_afterwards() {
     let outcome = tree.rebuild("").exits(1);
     outcome.mentions("[base] failed: COPY cannot find `other.tar` in the build context");
 }
+
+#[test]
+fn an_input_that_matches_nothing_is_an_error() {
+    // A directory is not its files: `src` would never be seen to change.
+    let tree = Workspace::new(
+        "
+        //- layers.toml
+        [image.base.prepare]
+        run = 'cat src/x > out'
+        inputs = ['src']
+        outputs = ['out']
+        //- images/base/src/x
+        1
+        //- images/base/Dockerfile
+        FROM scratch
+        COPY out /
+        ",
+    );
+    tree.rebuild("").exits(3).mentions("no file matches this input of `prepare`");
+}
+
+#[test]
+fn what_the_prepare_of_a_parent_writes_elsewhere_is_read_again() {
+    let tree = Workspace::new(
+        "
+        //- layers.toml
+        [image.a.prepare]
+        run = 'cp list ../b/gen; touch done'
+        inputs = ['list']
+        outputs = ['done']
+        //- images/a/list
+        1
+        //- images/a/Dockerfile
+        FROM scratch
+        //- images/b/gen
+        0
+        //- images/b/Dockerfile
+        FROM a
+        COPY gen /
+        ",
+    );
+    tree.rebuild("").exits(0);
+    tree.write("images/a/list", "2\n");
+    let outcome = tree.rebuild("--json").exits(0);
+    assert_eq!(outcome.ends(), ["a cut-off", "b built"]);
+    tree.rebuild("").exits(0).says("nothing to do: 2 images are up to date  [TIME]\n");
+}

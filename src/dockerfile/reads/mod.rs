@@ -60,6 +60,10 @@ pub struct Reads {
     pub user: Option<String>,
     /// The image below the chain of stages that the target is FROM, as expanded; `None` is `scratch`.
     pub base: Option<String>,
+    /// The working directory of the built image, where it is known.
+    pub directory: Option<String>,
+    /// Whether the configuration of what the target stands on is known, down to `scratch`.
+    pub base_is_known: bool,
     /// The variables that the configuration of the built image will have, where they are known: what
     /// [`BaseConfig::env`] of an image built on it has to be.
     pub env: Vec<(String, String)>,
@@ -149,8 +153,17 @@ pub struct ContextRead {
 pub struct BaseConfig {
     /// The variables of `Env`.
     pub env: Vec<(String, String)>,
-    /// `WorkingDir`; empty is the root.
-    pub working_dir: String,
+    /// `WorkingDir`; empty is the root, `None` is not known.
+    pub working_dir: Option<String>,
+    /// Whether that is all: else the image stands on one of which nothing is known.
+    pub is_whole: bool,
+}
+
+impl BaseConfig {
+    /// The configuration of `scratch`.
+    pub fn empty() -> Self {
+        Self { env: Vec::new(), working_dir: Some(String::new()), is_whole: true }
+    }
 }
 
 /// Reads one target, of whose base images nothing is known but the triggers.
@@ -224,6 +237,8 @@ impl Gathering<'_> {
             }
             if index == self.target {
                 reads.user = walked.user;
+                reads.directory = walked.directory;
+                reads.base_is_known = walked.base_is_known;
                 reads.env = walked.environment.into_config();
             }
         }

@@ -21,7 +21,7 @@ impl Default for Case<'_> {
             platform: "linux/amd64",
             flavour: Flavour::BuildKit,
             triggers: &[],
-            base: Some(BaseConfig::default()),
+            base: Some(BaseConfig::empty()),
         }
     }
 }
@@ -242,8 +242,7 @@ fn the_later_of_arg_and_env_wins_and_children_inherit() {
 #[test]
 fn variables_of_the_base_choose_what_is_read() {
     let env = vec![("X".to_owned(), "b".to_owned())];
-    let known =
-        Case { base: Some(BaseConfig { env, working_dir: String::new() }), ..Case::default() };
+    let known = Case { base: Some(BaseConfig { env, ..BaseConfig::empty() }), ..Case::default() };
     let reads = known.good("FROM x\nENV Y=$X\nCOPY $X /");
     assert_eq!(sources(&reads), ["/b"]);
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -302,7 +302,7 @@ fn read(row: &Value, text: &[u8]) -> (Reads, Vec<String>) {
     // The images that the goldens were made with.
     let base = |_: &ImageUse| {
         let env = vec![("PATH".to_owned(), "/bin".to_owned())];
-        Some(BaseConfig { env, working_dir: String::new() })
+        Some(BaseConfig { env, ..BaseConfig::empty() })
     };
     let (reads, more) = resolve_with(&dockerfile, &request, &base);
     found.extend(more);
