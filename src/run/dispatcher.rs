@@ -227,11 +227,13 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         if self.has_prepared && !self.begun.contains_key(&id) {
             match self.shared.disk.entries(id) {
                 Ok(entries) => self.run.entries[id.index()] = Some(entries),
-                Err(problems) => return self.fail(id, passing(&work::first_error(&problems))),
+                Err(problems) => {
+                    return self.fail(id, work::passing(&work::first_error(&problems)));
+                }
             }
         }
         let Some(entries) = self.run.entries[id.index()].take() else {
-            return self.fail(id, passing("its context was not read: run again"));
+            return self.fail(id, work::passing("its context was not read: run again"));
         };
         let (key, mut verdict) = {
             let parent = |edge: &Edge| self.parent_identity(edge);
@@ -274,9 +276,8 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         if let Some((limit, layer)) = job::size_limit(&self.run, id)
             && record.output.size > limit
         {
-            let mut failure = passing(&work::too_large(record.output.size, limit, &layer));
-            failure.transient = false;
-            return self.fail(id, failure);
+            let message = work::too_large(record.output.size, limit, &layer);
+            return self.fail(id, Failure { transient: false, ..work::passing(&message) });
         }
         let references = job::references(&self.run, id, &key);
         let record = Arc::new(Record {
@@ -376,7 +377,8 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             *moves
         });
         if moves >= MOVES {
-            return self.fail(id, passing("its files keep changing while it is built; run again"));
+            return self
+                .fail(id, work::passing("its files keep changing while it is built; run again"));
         }
         let message = "its files changed while it was built; building again".to_owned();
         (self.emit)(What::Warning { image, message });
@@ -487,12 +489,6 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         let interrupted = self.interrupted;
         Summary { logs, interrupted, ..summary::summary(&self.run, &self.finished, duration) }
     }
-}
-
-/// A failure that trying again may mend.
-fn passing(message: &str) -> Failure {
-    let message = message.to_owned();
-    Failure { message, path: None, line: None, tail: Vec::new(), transient: true, log: None }
 }
 
 /// What is told of an image that ended.

@@ -353,6 +353,12 @@ fn failure(job: &Job, stop: Stop, writer: LogWriter<'_>) -> Failure {
     failure
 }
 
+/// A failure that trying again may mend.
+pub(crate) fn passing(message: &str) -> Failure {
+    let message = message.to_owned();
+    Failure { message, path: None, line: None, tail: Vec::new(), transient: true, log: None }
+}
+
 fn is_transient(error: &EngineError) -> bool {
     matches!(error, EngineError::Unavailable(_))
 }

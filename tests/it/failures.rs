@@ -240,6 +240,6 @@ fn a_child_of_what_still_runs_is_left_out_when_the_first_failure_ends_the_run() 
         FROM parent
         ",
     );
-    let outcome = tree.rebuild("--fail-fast --jobs 2 --json").exits(1);
+    let outcome = tree.imgraph("rebuild --fail-fast --jobs 2 --json").exits(1);
     assert_eq!(outcome.ends(), ["child not-reached", "fails failed", "parent built"]);
 }
