@@ -16,6 +16,7 @@ use crate::context::{Entry, EntryKind};
 use crate::digest::Digest;
 use crate::gather::context::Ignored;
 use crate::gather::stat::StatCache;
+use crate::gopath::{Wildcard, has_wildcards};
 use crate::graph::Image;
 use crate::ignorefile::IgnoreFile;
 use crate::image::ImageId;
@@ -160,8 +161,7 @@ impl Show<'_> {
                 span: Some(read.span),
             };
             let Some((line, _)) = sources.line_column(&place) else { continue };
-            let source = Path::new(read.source.trim_start_matches('/'));
-            for entry in self.entries.iter().filter(|entry| entry.path.starts_with(source)) {
+            for entry in self.entries.iter().filter(|entry| covers(&read.source, &entry.path)) {
                 readers.entry(entry.path.clone()).or_insert(line);
             }
         }
@@ -222,6 +222,19 @@ impl Show<'_> {
             })).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Whether a source is a path, or what a wildcard matches of it, or a directory above it.
+fn covers(source: &str, path: &Path) -> bool {
+    let source = source.trim_start_matches('/');
+    if !has_wildcards(source.as_bytes()) {
+        return path.starts_with(source);
+    }
+    let wildcard = Wildcard::new(source.as_bytes());
+    let matches = |above: &Path| {
+        wildcard.as_ref().is_ok_and(|wildcard| wildcard.matches(above.as_os_str().as_bytes()))
+    };
+    path.ancestors().any(matches)
 }
 
 fn content(entry: &Entry) -> String {
