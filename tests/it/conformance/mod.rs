@@ -124,7 +124,7 @@ impl Tally {
 #[test]
 #[should_panic(expected = "1 rows differ")]
 fn a_row_that_differs_fails_its_set() {
-    let mut tally = Tally::new("tally");
+    let mut tally = Tally::new("(a test of the harness)");
     tally.compare(&"a", &1, &1);
     tally.compare(&"b", &1, &2);
     tally.finish();
