@@ -56,6 +56,15 @@ pub struct Output {
     pub size: u64,
 }
 
+impl Output {
+    /// Where an output is that the store has, by which of its references point at it.
+    pub fn presence(&self, points_here: impl Fn(&str) -> bool) -> Presence {
+        let astray = self.references.iter().filter(|reference| !points_here(reference));
+        let references: Vec<String> = astray.cloned().collect();
+        if references.is_empty() { Presence::Present } else { Presence::Untagged { references } }
+    }
+}
+
 /// Where a recorded output is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presence {

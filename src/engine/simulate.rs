@@ -187,16 +187,10 @@ impl Engine for Simulate {
     fn present(&self, outputs: &[&Output]) -> Result<Vec<Presence>, EngineError> {
         let store = self.store();
         let presence = |output: &&Output| {
-            if !store.images.contains(&output.id) {
-                return Presence::Missing;
-            }
-            let astray = output.references.iter();
-            let astray = astray.filter(|reference| store.tags.get(*reference) != Some(&output.id));
-            let references: Vec<String> = astray.cloned().collect();
-            if references.is_empty() {
-                Presence::Present
+            if store.images.contains(&output.id) {
+                output.presence(|reference| store.tags.get(reference) == Some(&output.id))
             } else {
-                Presence::Untagged { references }
+                Presence::Missing
             }
         };
         Ok(outputs.iter().map(presence).collect())

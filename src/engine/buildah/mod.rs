@@ -186,7 +186,9 @@ impl Engine for Buildah {
         let by_id: BTreeMap<&str, &Image> =
             images.iter().map(|image| (image.id.as_str(), image)).collect();
         let presence = |output: &&Output| match by_id.get(output.id.hex()) {
-            Some(image) => presence(image, output),
+            Some(image) => {
+                output.presence(|reference| image.names.contains(&names::stored(reference)))
+            }
             None => Presence::Missing,
         };
         Ok(outputs.iter().map(presence).collect())
@@ -245,10 +247,4 @@ impl Engine for Buildah {
 fn find<'a>(images: &'a [Image], id: &OciDigest) -> Result<&'a Image, EngineError> {
     let missing = || EngineError::Unavailable(format!("image {id} is not in buildah's store"));
     images.iter().find(|image| image.id == id.hex()).ok_or_else(missing)
-}
-
-fn presence(image: &Image, output: &Output) -> Presence {
-    let is_missing = |reference: &&String| !image.names.contains(&names::stored(reference));
-    let references: Vec<String> = output.references.iter().filter(is_missing).cloned().collect();
-    if references.is_empty() { Presence::Present } else { Presence::Untagged { references } }
 }
