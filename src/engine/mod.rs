@@ -4,8 +4,12 @@
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
 pub mod buildah;
+pub mod cause;
 pub mod content;
+pub mod instructions;
+pub mod message;
 pub mod simulate;
+pub mod vertex;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
