@@ -9,7 +9,6 @@ pub mod content;
 pub mod instructions;
 pub mod message;
 pub mod simulate;
-pub mod vertex;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
