@@ -9,6 +9,7 @@ pub mod content;
 pub mod instructions;
 pub mod message;
 pub mod simulate;
+pub mod vertex;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
