@@ -5,10 +5,13 @@
 
 pub mod buildah;
 pub mod cause;
+pub mod command_line;
 pub mod content;
 pub mod instructions;
 pub mod message;
+pub mod program;
 pub mod simulate;
+pub mod staging;
 pub mod vertex;
 
 use std::collections::BTreeMap;
