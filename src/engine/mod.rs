@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod buildah;
+pub mod buildx;
 pub mod cause;
 pub mod command_line;
 pub mod content;
