@@ -4,8 +4,13 @@
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
 pub mod buildah;
+pub mod buildkit;
 pub mod content;
+pub mod docker;
+pub mod secrets;
 pub mod simulate;
+pub mod tarsplit;
+pub mod vertex;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -83,6 +88,9 @@ pub struct Request {
     pub context: PathBuf,
     /// Everything of the context that the build may see, sorted by path, directories included.
     pub files: Vec<Entry>,
+    /// What of the context the build reads, as sources of COPY, ADD and mounts: paths from its root,
+    /// beginning with `/`, wildcards among them.
+    pub sources: Vec<String>,
     /// The stage to build; `None` is the last.
     pub target: Option<String>,
     /// The platform to build for.
@@ -184,6 +192,12 @@ pub enum EngineError {
     ContextMoved {
         /// The file, below the context.
         path: PathBuf,
+    },
+    /// The engine reads what we did not know of: our reading of the Dockerfile is incomplete.
+    #[error("the build reads {}, which the fingerprint does not have", paths.join(", "))]
+    Unread {
+        /// What it asks for.
+        paths: Vec<String>,
     },
     /// A file or directory could not be used.
     #[error("cannot {action} {}", path.display())]

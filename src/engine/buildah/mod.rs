@@ -24,7 +24,7 @@ pub mod program;
 pub mod staging;
 pub mod storage;
 pub mod store;
-pub mod tarsplit;
+
 pub mod traffic;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,171 @@
+//! One build, from the request to the image in the store.
+
+use std::collections::BTreeMap;
+
+use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveResponse};
+
+use crate::context::{Entry, EntryKind};
+use crate::digest::{Digest, Hasher, OciDigest};
+use crate::engine::buildkit::BuildKit;
+use crate::engine::buildkit::abilities::Abilities;
+use crate::engine::buildkit::pins::Pins;
+use crate::engine::buildkit::served::{Context, Served};
+use crate::engine::buildkit::session::Offer;
+use crate::engine::buildkit::solve::{self, Solve};
+use crate::engine::secrets::Given;
+use crate::engine::vertex::progress::Tracker;
+use crate::engine::{Built, CacheUse, Cancel, EngineError, Parent, Progress, Request};
+
+/// The name of the Dockerfile that is sent, whatever it is called on the disk.
+const FILENAME: &str = "Dockerfile";
+
+/// Builds.
+pub(crate) async fn run(
+    engine: &BuildKit,
+    request: &Request,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Built, EngineError> {
+    let abilities = engine.abilities().await?;
+    let link = engine.link().await?;
+    let pins = Pins::new(request, abilities.has_contexts, &in_store)?;
+    let shared_key = engine.root.to_string_lossy();
+    let shared_key = Digest::of_content(shared_key.as_bytes()).to_string();
+    let given = Given::new(&request.secrets, &request.ssh, &engine.root, &engine.environment)?;
+    let kind = format!("{:?} {:?}", request.secrets, request.ssh);
+    let offer = Offer { credentials: engine.credentials.clone(), given: given.into() };
+    let session = link.session(&engine.daemon, &shared_key, (&kind, &offer)).await?;
+
+    let names = Names::new(request, &pins);
+    let dockerfile = Served::Memory(vec![
+        (FILENAME.to_owned(), pins.dockerfile.clone()),
+        (format!("{FILENAME}.dockerignore"), names.ignore.clone().into_bytes()),
+    ]);
+    let context = Served::Context(Context::new(request));
+    let _dockerfile = link.contexts.serve(names.dockerfile.clone(), dockerfile);
+    let context = link.contexts.serve(names.context.clone(), context);
+
+    let solve = Solve {
+        frontend: frontend(request, abilities, &names, &pins),
+        exporters: vec![exporter(request, abilities)],
+        ..Solve::default()
+    };
+    let mut tracker = Tracker::new(&request.parents);
+    let solved =
+        solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
+    let trouble = match &*context.served {
+        Served::Context(context) => context.take_trouble(),
+        Served::Memory(_) => None,
+    };
+    let answer = match (solved, trouble) {
+        (Ok(answer), None) => answer,
+        (_, Some(trouble)) => return Err(trouble),
+        (Err(ended), None) => return Err(solve::meaning(ended, &tracker, request)),
+    };
+    let id = built_id(&answer)?;
+    Ok(Built {
+        output: engine.store.output(&id).await?,
+        steps: tracker.steps(),
+        cached_steps: tracker.cached_steps(),
+    })
+}
+
+/// The names under which a build's Dockerfile and context are asked for.
+///
+/// Within a session BuildKit keeps what it was sent under a name and with a set of patterns, and
+/// does not ask again. So both have the content in them: one in its name, and the other, whose name
+/// has to stay for the transfer of differences only, in its patterns.
+struct Names {
+    dockerfile: String,
+    context: String,
+    /// The `.dockerignore` that is sent: nothing to leave out, it was left out already.
+    ignore: String,
+}
+
+impl Names {
+    fn new(request: &Request, pins: &Pins) -> Self {
+        let image = &request.image;
+        let dockerfile = Digest::of_content(&pins.dockerfile).to_string();
+        let context = digest(&request.files);
+        Self {
+            dockerfile: format!("dockerfile-{}-{image}", &dockerfile[..16]),
+            context: format!("context-{image}"),
+            ignore: format!("# what is sent is what was fingerprinted\n.imgraph/{context}\n"),
+        }
+    }
+}
+
+/// The digest of a context.
+fn digest(files: &[Entry]) -> Digest {
+    let mut hasher = Hasher::new("imgraph context 1");
+    for entry in files {
+        use std::os::unix::ffi::OsStrExt as _;
+        hasher.bytes(entry.path.as_os_str().as_bytes()).number(u64::from(entry.mode));
+        match &entry.kind {
+            EntryKind::Directory => hasher.text("directory"),
+            EntryKind::File { size, content } => hasher.number(*size).digest(content),
+            EntryKind::Symlink(target) => hasher.bytes(target.as_os_str().as_bytes()),
+        };
+        if let Some(xattrs) = &entry.xattrs {
+            hasher.digest(xattrs);
+        }
+    }
+    hasher.finish()
+}
+
+/// Where a parent is: in the store, under its immutable key tag.
+fn in_store(parent: &Parent) -> String {
+    format!("docker-image://{}", parent.pinned)
+}
+
+/// The options of the Dockerfile frontend (moby/buildkit `frontend/dockerui/config.go`).
+fn frontend(
+    request: &Request,
+    abilities: &Abilities,
+    names: &Names,
+    pins: &Pins,
+) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::from([
+        ("filename".to_owned(), FILENAME.to_owned()),
+        ("contextkey".to_owned(), names.context.clone()),
+        ("dockerfilekey".to_owned(), names.dockerfile.clone()),
+        ("platform".to_owned(), request.platform.to_string()),
+        // An image of the store is used as it is there; others are pulled where they are missing.
+        ("image-resolve-mode".to_owned(), "local".to_owned()),
+    ]);
+    if let Some(target) = &request.target {
+        options.insert("target".to_owned(), target.clone());
+    }
+    if request.cache == CacheUse::Bypass {
+        options.insert("no-cache".to_owned(), String::new());
+    }
+    for (name, value) in &request.args {
+        options.insert(format!("build-arg:{name}"), value.clone());
+    }
+    for (name, value) in &request.labels {
+        options.insert(format!("label:{name}"), value.clone());
+    }
+    for (name, location) in &pins.contexts {
+        options.insert(format!("context:{name}"), location.clone());
+    }
+    if abilities.has_contexts {
+        let needs = "moby.buildkit.frontend.contexts+forward";
+        options.insert("frontend.caps".to_owned(), needs.to_owned());
+    }
+    options
+}
+
+/// Into the image store, without a name: it gets names when it is known what it is.
+fn exporter(request: &Request, abilities: &Abilities) -> Exporter {
+    let mut attributes = BTreeMap::new();
+    if abilities.has_epoch {
+        attributes.insert("source-date-epoch".to_owned(), request.epoch.to_string());
+    }
+    Exporter { r#type: "moby".to_owned(), attrs: attributes.into_iter().collect() }
+}
+
+fn built_id(answer: &SolveResponse) -> Result<OciDigest, EngineError> {
+    let digest = answer.exporter_response.get("containerimage.digest");
+    let id = digest.and_then(|digest| digest.parse().ok());
+    id.ok_or_else(|| EngineError::Unavailable("BuildKit built, and names no image".to_owned()))
+}
