@@ -72,6 +72,8 @@ pub enum EngineName {
     Auto,
     /// The buildah program
     Buildah,
+    /// BuildKit: the one in a Docker Engine, or a buildkitd
+    Buildkit,
     /// No engine: scripted by simulate.toml, for trying things out
     Simulate,
 }

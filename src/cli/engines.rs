@@ -9,6 +9,8 @@ use crate::cli::settings::Settings;
 use crate::dockerfile::Flavour;
 use crate::engine::Engine;
 use crate::engine::buildah::{self, Buildah};
+use crate::engine::buildkit::{self, BuildKit};
+use crate::engine::docker::endpoint::Endpoint;
 use crate::engine::simulate::{self, Simulate};
 
 /// An engine that was chosen, before anything is asked of it.
@@ -30,6 +32,7 @@ pub(crate) fn choose(settings: &Settings, configured: Option<&str>) -> Result<Ch
         (Some(EngineName::Auto) | None, None | Some("auto")) => None,
         (Some(name), _) if name != EngineName::Auto => Some((name, "asked for")),
         (_, Some("buildah")) => Some((EngineName::Buildah, "named in layers.toml")),
+        (_, Some("buildkit")) => Some((EngineName::Buildkit, "named in layers.toml")),
         (_, Some("simulate")) => Some((EngineName::Simulate, "named in layers.toml")),
         (_, Some(other)) => {
             let message = format!("layers.toml names an engine `{other}` that is not known");
@@ -45,6 +48,12 @@ pub(crate) fn choose(settings: &Settings, configured: Option<&str>) -> Result<Ch
             class: simulate::CLASS,
             flavour: Flavour::BuildKit,
             note: format!("simulate ({why})"),
+        },
+        Some((EngineName::Buildkit, why)) => Choice {
+            name: EngineName::Buildkit,
+            class: buildkit::DOCKER,
+            flavour: Flavour::BuildKit,
+            note: format!("buildkit ({why})"),
         },
         Some((_, why)) => by_buildah(why),
         None if settings.finds("buildah") => by_buildah("found on the PATH"),
@@ -71,6 +80,16 @@ impl Choice {
     ) -> Result<Box<dyn Engine>, Failure> {
         Ok(match self.name {
             EngineName::Simulate => Box::new(Simulate::open(root, state)?),
+            EngineName::Buildkit => {
+                let host = environment.get("DOCKER_HOST").map(String::as_str);
+                let host = host.and_then(|host| host.strip_prefix("unix://"));
+                Box::new(BuildKit::new(buildkit::Options {
+                    docker: Endpoint::Unix(host.unwrap_or("/var/run/docker.sock").into()),
+                    credentials: Default::default(),
+                    environment: environment.clone(),
+                    root: root.to_owned(),
+                })?)
+            }
             EngineName::Auto | EngineName::Buildah => {
                 let environment = environment.clone();
                 Box::new(Buildah::new(buildah::Options { environment, ..Default::default() }))

@@ -5,8 +5,11 @@
 
 pub mod buildah;
 pub mod buildkit;
+pub mod cause;
 pub mod content;
 pub mod docker;
+pub mod instructions;
+pub mod message;
 pub mod secrets;
 pub mod simulate;
 pub mod tarsplit;

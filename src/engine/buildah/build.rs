@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::digest::OciDigest;
 use crate::engine::buildah::arguments::{self, Scratch};
-use crate::engine::buildah::instructions::{self, Instruction};
 use crate::engine::buildah::isolation::Isolation;
 use crate::engine::buildah::leftovers::{self, Marker};
 use crate::engine::buildah::output::Output;
@@ -18,6 +17,7 @@ use crate::engine::buildah::staging::{Staged, Transfer};
 use crate::engine::buildah::store::Container;
 use crate::engine::buildah::traffic::{Chores, Interrupted};
 use crate::engine::buildah::{Buildah, failure, pins};
+use crate::engine::instructions::{self, Instruction};
 use crate::engine::{Built, Cancel, EngineError, Progress, Request};
 use crate::process::{self, Exit};
 

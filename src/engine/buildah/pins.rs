@@ -6,7 +6,7 @@
 //! `stage_executor.go`, `additionalBuildContexts`). So a parent is pinned under both spellings.
 
 use crate::dockerfile::{self, Flavour, UseKind, reads};
-use crate::engine::buildah::instructions::Instruction;
+use crate::engine::instructions::Instruction;
 use crate::engine::{EngineError, Request};
 use crate::image::Platform;
 
@@ -107,7 +107,7 @@ fn names_a_stage(key: &str, instructions: &[Instruction]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::buildah::instructions::scan;
+    use crate::engine::instructions::scan;
 
     #[test]
     fn stages_are_found_by_name_and_number() {

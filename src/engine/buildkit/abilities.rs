@@ -21,6 +21,9 @@ pub(crate) struct Abilities {
     pub(crate) platform: Platform,
     /// Whether parents can be named contexts: BuildKit 0.10, Docker 23.
     pub(crate) has_contexts: bool,
+    /// Whether it asks for the context of a build by a name of ours, so that one session can serve
+    /// several: BuildKit 0.16, Docker 28.
+    pub(crate) names_contexts: bool,
     /// Whether it knows `source-date-epoch`: BuildKit 0.11.
     pub(crate) has_epoch: bool,
     /// The files of its store, where they lie on this machine.
@@ -29,6 +32,10 @@ pub(crate) struct Abilities {
 
 /// The first Docker API whose BuildKit has named contexts: that of Docker 23.
 const CONTEXTS_SINCE: (u32, u32) = (1, 42);
+/// The first whose BuildKit takes a prefix with the id of a session: that of Docker 28.
+const NAMES_SINCE: (u32, u32) = (1, 48);
+/// The first BuildKit that does.
+const BUILDKIT_NAMES_SINCE: (u32, u32) = (0, 16);
 
 /// Asks.
 pub(crate) async fn probe(
@@ -52,6 +59,7 @@ pub(crate) async fn probe(
                 ),
                 platform: platform.parse().unwrap_or_else(|_| Platform::host()),
                 has_contexts: numbers(&version.api_version) >= Some(CONTEXTS_SINCE),
+                names_contexts: numbers(&version.api_version) >= Some(NAMES_SINCE),
                 has_epoch: buildkit.is_some(),
                 files: Some(Files { root: PathBuf::from(info.docker_root_dir), graph_driver }),
             })
@@ -60,6 +68,7 @@ pub(crate) async fn probe(
             version: format!("buildkitd {}", buildkit.as_deref().unwrap_or("before 0.11")),
             platform: Platform::host(),
             has_contexts: buildkit.is_some(),
+            names_contexts: buildkit.as_deref().and_then(numbers) >= Some(BUILDKIT_NAMES_SINCE),
             has_epoch: buildkit.is_some(),
             files: None,
         }),

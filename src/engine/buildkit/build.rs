@@ -1,6 +1,8 @@
 //! One build, from the request to the image in the store.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveResponse};
 
@@ -10,7 +12,8 @@ use crate::engine::buildkit::BuildKit;
 use crate::engine::buildkit::abilities::Abilities;
 use crate::engine::buildkit::pins::Pins;
 use crate::engine::buildkit::served::{Context, Served};
-use crate::engine::buildkit::session::Offer;
+use crate::engine::buildkit::link::Link;
+use crate::engine::buildkit::session::{Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
 use crate::engine::secrets::Given;
 use crate::engine::vertex::progress::Tracker;
@@ -29,24 +32,18 @@ pub(crate) async fn run(
     let abilities = engine.abilities().await?;
     let link = engine.link().await?;
     let pins = Pins::new(request, abilities.has_contexts, &in_store)?;
-    let shared_key = engine.root.to_string_lossy();
-    let shared_key = Digest::of_content(shared_key.as_bytes()).to_string();
-    let given = Given::new(&request.secrets, &request.ssh, &engine.root, &engine.environment)?;
-    let kind = format!("{:?} {:?}", request.secrets, request.ssh);
-    let offer = Offer { credentials: engine.credentials.clone(), given: given.into() };
-    let session = link.session(&engine.daemon, &shared_key, (&kind, &offer)).await?;
-
-    let names = Names::new(request, &pins);
+    let names = Names::new(request, &pins, abilities);
+    let session = session(engine, &link, request, &names).await?;
     let dockerfile = Served::Memory(vec![
         (FILENAME.to_owned(), pins.dockerfile.clone()),
         (format!("{FILENAME}.dockerignore"), names.ignore.clone().into_bytes()),
     ]);
     let context = Served::Context(Context::new(request));
-    let _dockerfile = link.contexts.serve(names.dockerfile.clone(), dockerfile);
-    let context = link.contexts.serve(names.context.clone(), context);
+    let _dockerfile = session.contexts.serve(names.dockerfile.clone(), dockerfile);
+    let context = session.contexts.serve(names.context.clone(), context);
 
     let solve = Solve {
-        frontend: frontend(request, abilities, &names, &pins),
+        frontend: frontend(request, abilities, &names, (&pins, &session)),
         exporters: vec![exporter(request, abilities)],
         ..Solve::default()
     };
@@ -70,27 +67,54 @@ pub(crate) async fn run(
     })
 }
 
+/// The session of a build: that of the run for builds that are given the same, else its own.
+async fn session(
+    engine: &BuildKit,
+    link: &Link,
+    request: &Request,
+    names: &Names,
+) -> Result<Arc<Session>, EngineError> {
+    let given = Given::new(&request.secrets, &request.ssh, &engine.root, &engine.environment)?;
+    let offer = Offer { credentials: engine.credentials.clone(), given: given.into() };
+    let workspace = Digest::of_content(engine.root.as_os_str().as_bytes()).to_string();
+    if names.prefix.is_some() {
+        let kind = format!("{:?} {:?}", request.secrets, request.ssh);
+        return link.session(&engine.daemon, &workspace, (&kind, &offer)).await;
+    }
+    let shared_key = format!("{workspace} {}", request.image);
+    Ok(Arc::new(link.open_session(&engine.daemon, &shared_key, &offer).await?))
+}
+
 /// The names under which a build's Dockerfile and context are asked for.
 ///
 /// Within a session BuildKit keeps what it was sent under a name and with a set of patterns, and
 /// does not ask again. So both have the content in them: one in its name, and the other, whose name
-/// has to stay for the transfer of differences only, in its patterns.
+/// has to stay so that only differences are transferred, in its patterns.
 struct Names {
     dockerfile: String,
     context: String,
+    /// What the daemon puts in front of the name of a context (`source/local/source.go`,
+    /// `AttrLocalSessionID`); `None` where it cannot.
+    prefix: Option<String>,
     /// The `.dockerignore` that is sent: nothing to leave out, it was left out already.
     ignore: String,
 }
 
 impl Names {
-    fn new(request: &Request, pins: &Pins) -> Self {
+    fn new(request: &Request, pins: &Pins, abilities: &Abilities) -> Self {
         let image = &request.image;
-        let dockerfile = Digest::of_content(&pins.dockerfile).to_string();
         let context = digest(&request.files);
+        let ignore = format!("# what is sent is what was fingerprinted\n.imgraph/{context}\n");
+        if !abilities.names_contexts {
+            let (dockerfile, context) = ("dockerfile".to_owned(), "context".to_owned());
+            return Self { dockerfile, context, prefix: None, ignore };
+        }
+        let dockerfile = Digest::of_content(&pins.dockerfile).to_string();
         Self {
-            dockerfile: format!("dockerfile-{}-{image}", &dockerfile[..16]),
-            context: format!("context-{image}"),
-            ignore: format!("# what is sent is what was fingerprinted\n.imgraph/{context}\n"),
+            dockerfile: format!("{image}-{}-dockerfile", &dockerfile[..16]),
+            context: format!("{image}-context"),
+            prefix: Some(image.to_string()),
+            ignore,
         }
     }
 }
@@ -99,7 +123,6 @@ impl Names {
 fn digest(files: &[Entry]) -> Digest {
     let mut hasher = Hasher::new("imgraph context 1");
     for entry in files {
-        use std::os::unix::ffi::OsStrExt as _;
         hasher.bytes(entry.path.as_os_str().as_bytes()).number(u64::from(entry.mode));
         match &entry.kind {
             EntryKind::Directory => hasher.text("directory"),
@@ -123,16 +146,19 @@ fn frontend(
     request: &Request,
     abilities: &Abilities,
     names: &Names,
-    pins: &Pins,
+    (pins, session): (&Pins, &Session),
 ) -> BTreeMap<String, String> {
     let mut options = BTreeMap::from([
         ("filename".to_owned(), FILENAME.to_owned()),
-        ("contextkey".to_owned(), names.context.clone()),
         ("dockerfilekey".to_owned(), names.dockerfile.clone()),
         ("platform".to_owned(), request.platform.to_string()),
         // An image of the store is used as it is there; others are pulled where they are missing.
         ("image-resolve-mode".to_owned(), "local".to_owned()),
     ]);
+    if let Some(prefix) = &names.prefix {
+        let id = format!("{prefix}:{}", session.id);
+        options.insert("local-sessionid:context".to_owned(), id);
+    }
     if let Some(target) = &request.target {
         options.insert("target".to_owned(), target.clone());
     }

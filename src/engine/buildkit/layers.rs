@@ -6,13 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use rayon::prelude::*;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::digest::{Digest, OciDigest};
 use crate::engine::{content, tarsplit};
@@ -74,7 +73,7 @@ impl Files {
         let blob = BufReader::new(File::open(blobs.join(layer.digest.hex()))?);
         match layer.media_type.rsplit(['.', '+']).next() {
             Some("gzip") => content::layer::digest(GzDecoder::new(blob)),
-            Some("tar") => content::layer::digest(blob as BufReader<File>),
+            Some("tar") => content::layer::digest(blob),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -100,7 +99,7 @@ fn chain_id(layers: &[OciDigest]) -> String {
         if chain.is_empty() {
             return layer.as_str().to_owned();
         }
-        format!("sha256:{:x}", Sha256::digest(format!("{chain} {layer}")))
+        OciDigest::of_content(format!("{chain} {layer}").as_bytes()).as_str().to_owned()
     };
     let chain = layers.iter().fold(String::new(), join);
     chain.strip_prefix("sha256:").unwrap_or(&chain).to_owned()
@@ -118,10 +117,10 @@ mod tests {
     fn one_layer_is_its_own_chain_and_more_are_hashed_pairwise() {
         assert_eq!(chain_id(&[layer('a')]), "a".repeat(64));
         let two = format!("sha256:{} sha256:{}", "a".repeat(64), "b".repeat(64));
-        let two = format!("sha256:{:x}", Sha256::digest(two));
-        assert_eq!(format!("sha256:{}", chain_id(&[layer('a'), layer('b')])), two);
+        let two = OciDigest::of_content(two.as_bytes());
+        assert_eq!(chain_id(&[layer('a'), layer('b')]), two.hex());
         let three = format!("{two} sha256:{}", "c".repeat(64));
-        let three = format!("{:x}", Sha256::digest(three));
-        assert_eq!(chain_id(&[layer('a'), layer('b'), layer('c')]), three);
+        let three = OciDigest::of_content(three.as_bytes());
+        assert_eq!(chain_id(&[layer('a'), layer('b'), layer('c')]), three.hex());
     }
 }

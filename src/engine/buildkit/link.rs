@@ -22,7 +22,7 @@ use tonic::{Request, Status, Streaming};
 
 use crate::engine::EngineError;
 use crate::engine::buildkit::random_id;
-use crate::engine::buildkit::session::{Contexts, Offer, Session};
+use crate::engine::buildkit::session::{Offer, Session};
 use crate::engine::docker::api::{Api, ApiError};
 use crate::engine::docker::endpoint::Endpoint;
 use crate::engine::docker::stream::{Protocol, Stream};
@@ -46,8 +46,6 @@ pub(crate) enum Daemon {
 pub(crate) struct Link {
     /// To call the daemon with.
     pub(crate) control: ControlClient<Channel>,
-    /// What builds serve.
-    pub(crate) contexts: Arc<Contexts>,
     is_closed: Arc<AtomicBool>,
     sessions: AsyncMutex<BTreeMap<String, Arc<Session>>>,
 }
@@ -70,7 +68,7 @@ impl Link {
             .max_decoding_message_size(LARGEST_MESSAGE)
             .max_encoding_message_size(LARGEST_MESSAGE);
         let sessions = AsyncMutex::new(BTreeMap::new());
-        Ok(Self { control, contexts: Arc::default(), is_closed, sessions })
+        Ok(Self { control, is_closed, sessions })
     }
 
     /// Whether calls can still arrive.
@@ -78,7 +76,7 @@ impl Link {
         !self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// The session for builds that are given the same secrets: an open one, else a new one.
+    /// The session for builds of one kind: an open one, else a new one.
     pub(crate) async fn session(
         &self,
         daemon: &Daemon,
@@ -89,15 +87,25 @@ impl Link {
         if let Some(session) = sessions.get(kind).filter(|session| session.is_open()) {
             return Ok(Arc::clone(session));
         }
+        let session = Arc::new(self.open_session(daemon, shared_key, offer).await?);
+        sessions.insert(kind.to_owned(), Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// A new session.
+    pub(crate) async fn open_session(
+        &self,
+        daemon: &Daemon,
+        shared_key: &str,
+        offer: &Offer,
+    ) -> Result<Session, EngineError> {
         let id = random_id();
         let headers = Session::headers(&id, shared_key);
         let stream = match daemon {
             Daemon::Docker(api) => api.upgrade("/session", &headers).await?,
             Daemon::Buildkitd(_) => self.called_session(&headers).await?,
         };
-        let session = Arc::new(Session::serve(id, stream, &self.contexts, offer));
-        sessions.insert(kind.to_owned(), Arc::clone(&session));
-        Ok(session)
+        Ok(Session::serve(id, stream, offer))
     }
 
     /// A session as a call: its bytes are messages.

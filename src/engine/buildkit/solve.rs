@@ -9,11 +9,12 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
 };
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio_stream::StreamExt as _;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::engine::buildkit::link::Link;
 use crate::engine::buildkit::random_id;
 use crate::engine::buildkit::session::Session;
+use crate::engine::vertex::failure::{Failure, classify};
 use crate::engine::vertex::progress::Tracker;
 use crate::engine::vertex::{self, Log};
 use crate::engine::{Cancel, EngineError, Progress, Request};
@@ -161,10 +162,14 @@ pub(crate) fn meaning(
         Ended::Silent => {
             EngineError::Unavailable("BuildKit has said nothing for a minute".to_owned())
         }
-        Ended::Failed(status) => classify(&status, tracker, request),
+        // Nobody here gave it up.
+        Ended::Failed(status) if status.code() == Code::Cancelled => {
+            EngineError::Unavailable(format!("BuildKit gave the build up: {}", status.message()))
+        }
+        Ended::Failed(status) => {
+            let (code, details) = (i32::from(status.code()), status.details());
+            let failure = Failure::new(code, status.message(), details);
+            classify(&failure, tracker, &request.dockerfile)
+        }
     }
-}
-
-fn classify(status: &Status, _: &Tracker, _: &Request) -> EngineError {
-    EngineError::Unavailable(format!("{status:?}"))
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bollard_buildkit_proto::health::health_check_response::ServingStatus;
 use bollard_buildkit_proto::health::health_server;
-use bollard_buildkit_proto::health::{HealthCheckRequest, HealthCheckResponse};
+use bollard_buildkit_proto::health::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+};
 use tokio_stream::Pending;
 use tonic::{Request, Response, Status};
 
@@ -52,5 +54,12 @@ impl health_server::Health for Health {
         _: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("Watch"))
+    }
+
+    async fn list(
+        &self,
+        _: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
+        Err(Status::unimplemented("List"))
     }
 }

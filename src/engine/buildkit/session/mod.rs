@@ -2,8 +2,9 @@
 //!
 //! One stream a builder and run, on which the roles are turned round: the daemon calls, and we
 //! serve. Builds whose secrets or agents differ have sessions of their own, because a daemon asks
-//! for a secret by its id and does not say for which build. Source: moby/buildkit
-//! `session/session.go`, `session/grpc.go`.
+//! for a secret by its id and does not say for which build; and so has every build of a daemon that
+//! cannot say whose context it asks for. Source: moby/buildkit `session/session.go`,
+//! `session/grpc.go`.
 
 mod auth;
 mod files;
@@ -97,6 +98,8 @@ pub(crate) struct Offer {
 pub(crate) struct Session {
     /// Its id, which solves name.
     pub(crate) id: String,
+    /// What builds serve on it.
+    pub(crate) contexts: Arc<Contexts>,
     is_closed: Arc<AtomicBool>,
     pulse: Arc<Pulse>,
     server: JoinHandle<()>,
@@ -117,13 +120,14 @@ impl Session {
     }
 
     /// Serves a stream on which a daemon will call.
-    pub(crate) fn serve(id: String, stream: Stream, contexts: &Arc<Contexts>, offer: &Offer) -> Self {
+    pub(crate) fn serve(id: String, stream: Stream, offer: &Offer) -> Self {
+        let contexts: Arc<Contexts> = Arc::default();
         let is_closed = Arc::new(AtomicBool::new(false));
         let pulse = Arc::new(Pulse::new());
         let stream = stream.noting_its_end(Arc::clone(&is_closed));
         let router = Server::builder()
             .add_service(HealthServer::new(Health(Arc::clone(&pulse))))
-            .add_service(FileSyncServer::new(Files(Arc::clone(contexts))))
+            .add_service(FileSyncServer::new(Files(Arc::clone(&contexts))))
             .add_service(AuthServer::new(Auth(Arc::clone(&offer.credentials))))
             .add_service(SecretsServer::new(Secrets(Arc::clone(&offer.given))))
             .add_service(SshServer::new(Ssh(Arc::clone(&offer.given))));
@@ -135,7 +139,7 @@ impl Session {
         let server = tokio::spawn(async move {
             router.serve_with_incoming(connections).await.unwrap_or_default();
         });
-        Self { id, is_closed, pulse, server }
+        Self { id, contexts, is_closed, pulse, server }
     }
 
     /// Whether the daemon can still call.

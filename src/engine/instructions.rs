@@ -4,6 +4,8 @@
 //! What an instruction means is `dockerfile`'s business. Source of the rules: moby/buildkit
 //! `frontend/dockerfile/parser/parser.go`.
 
+use crate::engine::message::squeezed;
+
 /// One instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
@@ -37,7 +39,8 @@ impl Instruction {
         words.next()
     }
 
-    fn word(&self) -> &str {
+    /// What it is, as written: `RUN`, `copy`.
+    pub fn word(&self) -> &str {
         self.text.split_whitespace().next().unwrap_or("")
     }
 
@@ -85,6 +88,14 @@ pub fn scan(dockerfile: &[u8]) -> Vec<Instruction> {
         );
     }
     found
+}
+
+/// The only instruction with this text, whatever blanks either has; `None` if there are several.
+pub fn only<'a>(instructions: &'a [Instruction], text: &str) -> Option<&'a Instruction> {
+    let wanted = squeezed(text);
+    let mut same = instructions.iter().filter(|instruction| squeezed(&instruction.text) == wanted);
+    let only = same.next()?;
+    same.next().is_none().then_some(only)
 }
 
 /// Gives the instruction its stage and place.
