@@ -17,9 +17,13 @@ impl Lines {
     pub fn push(&mut self, bytes: &[u8], line: &mut dyn FnMut(String)) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             self.rest.extend_from_slice(piece);
-            if self.rest.last() == Some(&b'\n') || self.rest.len() >= LONGEST {
+            if self.rest.last() == Some(&b'\n') {
                 line(shown(&self.rest));
                 self.rest.clear();
+            } else if self.rest.len() >= LONGEST {
+                let begun = self.rest.split_off(whole(&self.rest));
+                line(shown(&self.rest));
+                self.rest = begun;
             }
         }
     }
@@ -30,6 +34,17 @@ impl Lines {
             line(shown(&self.rest));
             self.rest.clear();
         }
+    }
+}
+
+/// How many of the bytes come before a character that is not all there yet.
+fn whole(bytes: &[u8]) -> usize {
+    let last = bytes.len().saturating_sub(3);
+    let begins =
+        bytes[last..].iter().rposition(|&byte| byte >= 0xc0).map_or(bytes.len(), |at| last + at);
+    match str::from_utf8(&bytes[begins..]) {
+        Err(error) if error.error_len().is_none() => begins,
+        _ => bytes.len(),
     }
 }
 
@@ -62,6 +77,15 @@ mod tests {
     #[test]
     fn a_carriage_return_begins_the_line_again() {
         assert_eq!(cut(&[b"10%\r5", b"0%\r100%\n", b"dos\r\n"]), ["100%", "dos"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_comes_in_pieces_of_whole_characters() {
+        let text = format!("x{}", "\u{20ac}".repeat(LONGEST));
+        let pieces = cut(&text.as_bytes().chunks(1000).collect::<Vec<_>>());
+        assert!(pieces.len() > 2);
+        assert_eq!(pieces.concat(), text);
+        assert_eq!(cut(&[&vec![b'\xff'; LONGEST]]).concat().chars().count(), LONGEST);
     }
 
     #[test]

@@ -68,16 +68,20 @@ pub fn classify(failure: &Failure, tracker: &Tracker, dockerfile: &[u8]) -> Engi
     if let Some((line, mistake)) = parse_error(&message) {
         return step(mistake, Some(line), None);
     }
+    if message.starts_with("unsupported frontend capability ") {
+        return EngineError::Unsupported(one_line(&message));
+    }
     if let Some(cause) = after_command(&message) {
         return scene.step_failed(cause);
     }
     if scene.is_past_from() {
         return scene.step_failed(after_checksum(&message));
     }
-    match class_of(failure.code).unwrap_or_else(|| class(&message)) {
-        Class::Auth => EngineError::Auth(one_line(&message)),
-        Class::Unavailable => EngineError::Unavailable(one_line(&message)),
-        Class::User => step(&message, scene.line(), None),
+    let message = after_metadata(&message);
+    match class_of(failure.code).unwrap_or_else(|| class(message)) {
+        Class::Auth => EngineError::Auth(one_line(message)),
+        Class::Unavailable => EngineError::Unavailable(one_line(message)),
+        Class::User => step(message, scene.line(), None),
     }
 }
 
@@ -125,6 +129,12 @@ fn after_command(message: &str) -> Option<&str> {
 /// The message without the name of the snapshot in which a file was looked for.
 fn after_checksum(message: &str) -> &str {
     let rest = message.strip_prefix("failed to calculate checksum of ref ");
+    rest.and_then(|rest| rest.split_once(": ")).map_or(message, |(_, cause)| cause)
+}
+
+/// The message without the names that an image was looked up by.
+fn after_metadata(message: &str) -> &str {
+    let rest = message.split_once("failed to resolve source metadata for ").map(|(_, rest)| rest);
     rest.and_then(|rest| rest.split_once(": ")).map_or(message, |(_, cause)| cause)
 }
 
@@ -304,11 +314,29 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_image_has_the_line_of_its_from() {
+    fn a_missing_image_has_the_line_of_its_from_in_both_generations() {
         let error = "docker.io/acme/nope:1: not found";
-        let message = format!("failed to solve: acme/nope:1: {error}");
-        let step = step_of(&message, "[internal] load metadata for docker.io/acme/nope:1", error);
-        assert_eq!(step, (format!("acme/nope:1: {error}"), Some(3), None));
+        for message in [
+            format!(
+                "failed to solve: acme/nope:1: failed to resolve source metadata for \
+                 docker.io/acme/nope:1: {error}"
+            ),
+            format!(
+                "failed to solve: rpc error: code = Unknown desc = failed to solve with frontend \
+                 dockerfile.v0: failed to create LLB definition: {error}"
+            ),
+        ] {
+            let step =
+                step_of(&message, "[internal] load metadata for docker.io/acme/nope:1", error);
+            assert_eq!(step, (error.into(), Some(3), None));
+        }
+    }
+
+    #[test]
+    fn a_builder_that_cannot_pin_parents_is_told_so() {
+        let message = "failed to solve: rpc error: code = Unknown desc = failed to solve with frontend \
+            dockerfile.v0: unsupported frontend capability moby.buildkit.frontend.contexts";
+        assert!(matches!(failed(2, message, "", ""), EngineError::Unsupported(_)));
     }
 
     #[test]

@@ -144,6 +144,15 @@ mod tests {
     }
 
     #[test]
+    fn a_trigger_of_a_pinned_parent_has_no_line() {
+        // As Docker 26.1 numbers it: the total counts FROM and `WORKDIR /`, no vertex does.
+        let instructions = scan(b"FROM acme/base:1\nENV A=1\nRUN echo hi $A\nWORKDIR /\nRUN x");
+        let line = |name| of_step(&Name::parse(name).unwrap(), false, &instructions);
+        assert_eq!(line("[1/4] RUN echo trigger"), None);
+        assert_eq!(line("[3/4] RUN x"), Some(5));
+    }
+
+    #[test]
     fn a_shifted_step_is_found_by_its_text() {
         assert_eq!(line("[build 4/6] WORKDIR /src", true), Some(3));
     }
