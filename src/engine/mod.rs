@@ -3,15 +3,19 @@
 //! imgraph decides; an engine builds. An engine knows nothing of keys, plans or records: it is
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
+pub mod archive;
 pub mod buildah;
 pub mod buildkit;
 pub mod cause;
+pub mod command_line;
 pub mod content;
 pub mod docker;
 pub mod instructions;
 pub mod message;
+pub mod program;
 pub mod secrets;
 pub mod simulate;
+pub mod staging;
 pub mod tarsplit;
 pub mod vertex;
 
