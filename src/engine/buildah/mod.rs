@@ -21,6 +21,7 @@ pub mod names;
 pub mod output;
 pub mod pins;
 pub mod program;
+pub mod push;
 pub mod staging;
 pub mod storage;
 pub mod store;
@@ -232,6 +233,16 @@ impl Engine for Buildah {
         }
         let arguments = ["tag", id.hex()].into_iter().chain(references.iter().map(String::as_str));
         self.program.answer(arguments).map(|_| ())
+    }
+
+    fn push(
+        &self,
+        id: &OciDigest,
+        references: &[String],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        push::run(self, id, references, cancel, progress)
     }
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
