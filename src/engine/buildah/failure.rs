@@ -56,7 +56,7 @@ pub fn of_push(exit: Exit, output: &Output) -> EngineError {
     if let Some(error) = without_words(exit, &error) {
         return error;
     }
-    let message = cut(&error);
+    let message = one_line(&error);
     match class(&error) {
         Class::Auth => EngineError::Auth(message),
         Class::Unavailable => EngineError::Unavailable(message),

@@ -153,6 +153,16 @@ impl Engine for BuildKit {
         self.wait(self.store.tag(id, references))
     }
 
+    fn push(
+        &self,
+        _: &OciDigest,
+        references: &[String],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        self.wait(self.store.push(references, &self.credentials, (cancel, progress)))
+    }
+
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
         self.wait(self.store.remove(id))
     }
