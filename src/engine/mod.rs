@@ -5,6 +5,7 @@
 
 pub mod buildah;
 pub mod content;
+pub mod docker;
 pub mod simulate;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,77 @@
+//! The engine that speaks to BuildKit itself: in a Docker Engine, or in a `buildkitd`.
+//!
+//! What is found out without the network is here: where the daemon is. It follows the docker CLI, so that what works with `docker build` works without
+//! being said again. The environment is handed in, never read, and nothing here connects.
+//!
+//! | file | knows |
+//! |---|---|
+//! | [`endpoint`] | a place to connect to, and where docker's daemon is |
+//! | [`buildkitd`] | the addresses of a `buildkitd` (`BUILDKIT_HOST`, `[[builder]]`) |
+//! | [`address`], [`ssh`] | how an address is taken apart; a daemon behind ssh |
+//! | [`config`], [`context`] | docker's `config.json`; its contexts |
+
+pub mod address;
+pub mod buildkitd;
+pub mod config;
+pub mod context;
+pub mod endpoint;
+#[cfg(test)]
+mod fixture;
+pub mod ssh;
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a configuration cannot be followed. Never says a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is not what docker writes.
+    #[error("{file}:{line}: {why}")]
+    Broken {
+        /// Which; `DOCKER_AUTH_CONFIG` for the variable.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The address of a daemon cannot be used.
+    #[error("`{address}` is no address to connect to: {why}")]
+    Address {
+        /// The address without what may be secret in it.
+        address: String,
+        /// Why not.
+        why: String,
+    },
+    /// A docker context cannot be used.
+    #[error("the docker context `{name}` {why}")]
+    Context {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// A file that TLS needs is not there.
+    #[error("there is no {}, which {variable} asks for", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+        /// The variable that turned TLS on.
+        variable: &'static str,
+    },
+}
+
+impl ConfigError {
+    /// An address that cannot be used. Only its harmless part is kept.
+    pub(crate) fn address(address: &str, why: impl Into<String>) -> Self {
+        Self::Address { address: address::shown(address), why: why.into() }
+    }
+}
