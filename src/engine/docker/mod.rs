@@ -1,6 +1,7 @@
 //! The engine that speaks to BuildKit itself: in a Docker Engine, or in a `buildkitd`.
 //!
-//! What is found out without the network is here: where the daemon is. It follows the docker CLI, so that what works with `docker build` works without
+//! What is found out without the network is here: where the daemon is, and which credentials a
+//! registry gets. Both follow the docker CLI, so that what works with `docker build` works without
 //! being said again. The environment is handed in, never read, and nothing here connects.
 //!
 //! | file | knows |
@@ -9,11 +10,13 @@
 //! | [`buildkitd`] | the addresses of a `buildkitd` (`BUILDKIT_HOST`, `[[builder]]`) |
 //! | [`address`], [`ssh`] | how an address is taken apart; a daemon behind ssh |
 //! | [`config`], [`context`] | docker's `config.json`; its contexts |
+//! | [`credentials`] | what a registry is told |
 
 pub mod address;
 pub mod buildkitd;
 pub mod config;
 pub mod context;
+pub mod credentials;
 pub mod endpoint;
 #[cfg(test)]
 mod fixture;
@@ -66,6 +69,24 @@ pub enum ConfigError {
         path: PathBuf,
         /// The variable that turned TLS on.
         variable: &'static str,
+    },
+    /// Credentials that are written in a file are not in docker's form.
+    #[error("the credentials for `{registry}` in {file} are not readable")]
+    Credentials {
+        /// Where they are written.
+        file: String,
+        /// Whose they are.
+        registry: String,
+    },
+    /// A credential helper did not answer.
+    #[error("`{program}` gives no credentials for `{registry}`: {why}")]
+    Helper {
+        /// The helper.
+        program: String,
+        /// The registry that it was asked for.
+        registry: String,
+        /// Why not.
+        why: String,
     },
 }
 
