@@ -23,6 +23,8 @@ use crate::engine::{Built, Cancel, Content, EngineError, Presence, Progress, arc
 use crate::history::Output;
 use crate::reference::Reference;
 
+/// The header for a registry that is told no name: an empty object, in base64.
+const ANONYMOUS: &str = "e30=";
 /// How often a raised cancel is looked for.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -167,9 +169,10 @@ async fn header(credentials: &Arc<Credentials>, reference: &str) -> Result<Strin
     let parsed = parsed.map_err(|error| EngineError::Unsupported(format!("{reference}: {error}")))?;
     let credentials = Arc::clone(credentials);
     // A credential helper is a program.
-    let asked = tokio::task::spawn_blocking(move || credentials.registry_auth(&parsed.domain));
-    let header = asked.await.map_err(|error| EngineError::Unavailable(error.to_string()))?;
-    header.map_err(|error| EngineError::Auth(error.to_string()))
+    let asked = tokio::task::spawn_blocking(move || credentials.for_host(&parsed.domain));
+    let found = asked.await.map_err(|error| EngineError::Unavailable(error.to_string()))?;
+    let found = found.map_err(|error| EngineError::Auth(error.to_string()))?;
+    Ok(found.map_or_else(|| ANONYMOUS.to_owned(), |credential| credential.header()))
 }
 
 /// A push that failed, by the words of daemon and registry.

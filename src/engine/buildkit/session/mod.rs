@@ -85,7 +85,7 @@ impl Drop for Serving {
 }
 
 /// What a session can be asked for beside files.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Offer {
     /// Registry credentials.
     pub(crate) credentials: Arc<Credentials>,
