@@ -9,7 +9,7 @@ use crate::cli::settings::Settings;
 use crate::dockerfile::Flavour;
 use crate::engine::Engine;
 use crate::engine::buildah::{self, Buildah};
-use crate::engine::buildkit::{self, BuildKit};
+use crate::engine::buildkit::{self, BuildKit, Target};
 use crate::engine::docker::endpoint::Endpoint;
 use crate::engine::simulate::{self, Simulate};
 
@@ -84,7 +84,7 @@ impl Choice {
                 let host = environment.get("DOCKER_HOST").map(String::as_str);
                 let host = host.and_then(|host| host.strip_prefix("unix://"));
                 Box::new(BuildKit::new(buildkit::Options {
-                    docker: Endpoint::Unix(host.unwrap_or("/var/run/docker.sock").into()),
+                    target: Target::Docker(Endpoint::Unix(host.unwrap_or("/var/run/docker.sock").into())),
                     credentials: Default::default(),
                     environment: environment.clone(),
                     root: root.to_owned(),

@@ -61,7 +61,7 @@ pub(crate) async fn run(
     };
     let id = built_id(&answer)?;
     Ok(Built {
-        output: engine.store.output(&id).await?,
+        output: engine.images.output(&id).await?,
         steps: tracker.steps(),
         cached_steps: tracker.cached_steps(),
     })

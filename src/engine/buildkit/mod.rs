@@ -7,6 +7,7 @@
 
 mod abilities;
 mod build;
+mod images;
 mod layers;
 mod link;
 mod pins;
@@ -25,6 +26,7 @@ use tokio::sync::Mutex;
 
 use crate::digest::{Digest, OciDigest};
 use crate::engine::buildkit::abilities::Abilities;
+use crate::engine::buildkit::images::Images;
 use crate::engine::buildkit::link::{Daemon, Link};
 use crate::engine::buildkit::store::Store;
 use crate::engine::docker::api::Api;
@@ -37,15 +39,42 @@ use crate::history::Output;
 
 /// What a record calls this engine with the store of a Docker Engine.
 pub const DOCKER: &str = "buildkit docker";
+/// What a record calls it with an OCI image layout of our own.
+pub const LAYOUT: &str = "buildkit layout";
 
 /// Threads of the runtime: they only pass bytes on.
 const THREADS: usize = 2;
 
+/// Which BuildKit builds, and where images are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The one in a Docker Engine, which keeps them.
+    Docker(Endpoint),
+    /// A `buildkitd`, which keeps none.
+    Buildkitd {
+        /// Where it is.
+        endpoint: Endpoint,
+        /// The directory of the OCI image layout that keeps them, absolute; made where it is not
+        /// there.
+        layout: PathBuf,
+    },
+}
+
+impl Target {
+    /// What a record calls this engine with this store.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Docker(_) => DOCKER,
+            Self::Buildkitd { .. } => LAYOUT,
+        }
+    }
+}
+
 /// How BuildKit is to be used.
 #[derive(Debug)]
 pub struct Options {
-    /// The Docker Engine.
-    pub docker: Endpoint,
+    /// Which, and where images are kept.
+    pub target: Target,
     /// Registry credentials.
     pub credentials: Credentials,
     /// The environment that this process was started with.
@@ -59,8 +88,9 @@ pub struct Options {
 #[derive(Debug)]
 pub struct BuildKit {
     runtime: Runtime,
+    class: &'static str,
     daemon: Daemon,
-    store: Store,
+    images: Images,
     link: Mutex<Option<Arc<Link>>>,
     abilities: OnceLock<Abilities>,
     credentials: Arc<Credentials>,
@@ -76,11 +106,21 @@ impl BuildKit {
         let runtime = runtime.map_err(|error| {
             EngineError::Unavailable(format!("cannot start the threads of the engine: {error}"))
         })?;
-        let api = Arc::new(Api::new(options.docker));
+        let class = options.target.class();
+        let (daemon, images) = match options.target {
+            Target::Docker(endpoint) => {
+                let api = Arc::new(Api::new(endpoint));
+                (Daemon::Docker(Arc::clone(&api)), Images::Docker(Store::new(api)))
+            }
+            Target::Buildkitd { endpoint, layout } => {
+                (Daemon::Buildkitd(endpoint), Images::Layout(layout))
+            }
+        };
         Ok(Self {
             runtime,
-            daemon: Daemon::Docker(Arc::clone(&api)),
-            store: Store::new(api),
+            class,
+            daemon,
+            images,
             link: Mutex::default(),
             abilities: OnceLock::new(),
             credentials: Arc::new(options.credentials),
@@ -118,7 +158,7 @@ impl Engine for BuildKit {
     fn capabilities(&self) -> Result<Capabilities, EngineError> {
         let abilities = self.wait(self.abilities())?;
         Ok(Capabilities {
-            class: DOCKER.to_owned(),
+            class: self.class.to_owned(),
             version: abilities.version.clone(),
             platform: abilities.platform.clone(),
             reproducible: false,
@@ -135,7 +175,7 @@ impl Engine for BuildKit {
     }
 
     fn present(&self, outputs: &[&Output]) -> Result<Vec<Presence>, EngineError> {
-        self.wait(self.store.present(outputs))
+        self.wait(self.images.present(outputs))
     }
 
     fn content(
@@ -145,12 +185,12 @@ impl Engine for BuildKit {
     ) -> Result<Content, EngineError> {
         self.wait(async {
             let files = self.abilities().await?.files.as_ref();
-            self.store.content(built, known, files).await
+            self.images.content(built, known, files).await
         })
     }
 
     fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError> {
-        self.wait(self.store.tag(id, references))
+        self.wait(self.images.tag(id, references))
     }
 
     fn push(
@@ -164,7 +204,7 @@ impl Engine for BuildKit {
     }
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
-        self.wait(self.store.remove(id))
+        self.wait(self.images.remove(id))
     }
 }
 
