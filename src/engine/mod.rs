@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod buildah;
 pub mod buildkit;
+pub mod buildx;
 pub mod cause;
 pub mod command_line;
 pub mod content;
@@ -91,6 +92,8 @@ pub struct Capabilities {
     pub platform: Platform,
     /// Whether images come out with the same bytes when built again from the same inputs.
     pub reproducible: bool,
+    /// What it cannot do that others of its kind can, for people: "it cannot ..".
+    pub lacks: Vec<&'static str>,
 }
 
 /// One image to build.

@@ -97,6 +97,7 @@ mod tests {
 
     fn request() -> Request {
         Request {
+            sources: Vec::new(),
             image: "a".parse().unwrap(),
             dockerfile_path: "/w/images/a/Dockerfile".into(),
             dockerfile: Vec::new(),

@@ -166,6 +166,7 @@ impl Engine for Buildah {
             platform: Platform::host(),
             // Layers are; the config of an image in Docker's format names the working container.
             reproducible: false,
+            lacks: Vec::new(),
         })
     }
 

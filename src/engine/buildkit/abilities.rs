@@ -26,8 +26,22 @@ pub(crate) struct Abilities {
     pub(crate) names_contexts: bool,
     /// Whether it knows `source-date-epoch`: BuildKit 0.11.
     pub(crate) has_epoch: bool,
+    /// Whether images can have attestations: BuildKit 0.11, and a store that knows indices.
+    pub(crate) has_attestations: bool,
     /// The files of its store, where they lie on this machine.
     pub(crate) files: Option<Files>,
+}
+
+impl Abilities {
+    /// What it cannot do, for people.
+    pub(crate) fn lacks(&self) -> Vec<&'static str> {
+        let all = [
+            (self.has_contexts, "pin parents that a trigger names (Docker 23 can)"),
+            (self.has_epoch, "give images a fixed time (Docker 23 can)"),
+            (self.has_attestations, "attach an SBOM or provenance (the containerd store can)"),
+        ];
+        all.into_iter().filter(|(can, _)| !can).map(|(_, what)| what).collect()
+    }
 }
 
 /// The first Docker API whose BuildKit has named contexts: that of Docker 23.
@@ -61,6 +75,7 @@ pub(crate) async fn probe(
                 has_contexts: numbers(&version.api_version) >= Some(CONTEXTS_SINCE),
                 names_contexts: numbers(&version.api_version) >= Some(NAMES_SINCE),
                 has_epoch: buildkit.is_some(),
+                has_attestations: buildkit.is_some() && is_containerd,
                 files: Some(Files { root: PathBuf::from(info.docker_root_dir), graph_driver }),
             })
         }
@@ -70,6 +85,7 @@ pub(crate) async fn probe(
             has_contexts: buildkit.is_some(),
             names_contexts: buildkit.as_deref().and_then(numbers) >= Some(BUILDKIT_NAMES_SINCE),
             has_epoch: buildkit.is_some(),
+            has_attestations: buildkit.is_some(),
             files: None,
         }),
     }

@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::digest::{Digest, OciDigest};
 use crate::engine::buildkit::layers::Files;
 use crate::engine::buildkit::store::Store;
-use crate::engine::{Built, Content, EngineError, Presence};
+use crate::engine::docker::credentials::Credentials;
+use crate::engine::{Built, Cancel, Content, EngineError, Presence, Progress};
 use crate::history::Output;
+use crate::image::Platform;
 
 /// The images.
 #[derive(Debug)]
@@ -25,6 +28,28 @@ impl Images {
         match self {
             Self::Docker(store) => store.output(id).await,
             Self::Layout(_) => Err(not_yet()),
+        }
+    }
+
+    /// Whether an image that was just built says it was made at this time, in seconds since the Unix
+    /// epoch.
+    pub(crate) fn has_time(&self, id: &OciDigest, epoch: u64) -> bool {
+        match self {
+            Self::Docker(store) => store.has_time(id, epoch),
+            Self::Layout(_) => true,
+        }
+    }
+
+    /// Pulls images, although they may be there.
+    pub(crate) async fn pull(
+        &self,
+        references: &[String],
+        platform: &Platform,
+        (credentials, cancel): (&Arc<Credentials>, &Cancel),
+    ) -> Result<(), EngineError> {
+        match self {
+            Self::Docker(store) => store.pull(references, platform, (credentials, cancel)).await,
+            Self::Layout(_) => Ok(()),
         }
     }
 
@@ -57,6 +82,19 @@ impl Images {
     ) -> Result<(), EngineError> {
         match self {
             Self::Docker(store) => store.tag(id, references).await,
+            Self::Layout(_) => Err(not_yet()),
+        }
+    }
+
+    /// Pushes references of an image, in their order.
+    pub(crate) async fn push(
+        &self,
+        references: &[String],
+        credentials: &Arc<Credentials>,
+        watched: (&Cancel, &mut dyn FnMut(Progress)),
+    ) -> Result<(), EngineError> {
+        match self {
+            Self::Docker(store) => store.push(references, credentials, watched).await,
             Self::Layout(_) => Err(not_yet()),
         }
     }

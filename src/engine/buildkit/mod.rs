@@ -16,10 +16,10 @@ mod session;
 mod solve;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
@@ -96,6 +96,7 @@ pub struct BuildKit {
     credentials: Arc<Credentials>,
     environment: BTreeMap<String, String>,
     root: PathBuf,
+    warned: StdMutex<BTreeSet<&'static str>>,
 }
 
 impl BuildKit {
@@ -126,7 +127,16 @@ impl BuildKit {
             credentials: Arc::new(options.credentials),
             environment: options.environment,
             root: options.root,
+            warned: StdMutex::default(),
         })
+    }
+
+    /// Warns of something that concerns every image alike: once.
+    fn warn_once(&self, text: &'static str, progress: &mut dyn FnMut(Progress)) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.insert(text) {
+            progress(Progress::Warning(text.to_owned()));
+        }
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
@@ -162,6 +172,7 @@ impl Engine for BuildKit {
             version: abilities.version.clone(),
             platform: abilities.platform.clone(),
             reproducible: false,
+            lacks: abilities.lacks(),
         })
     }
 
@@ -200,7 +211,7 @@ impl Engine for BuildKit {
         cancel: &Cancel,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
-        self.wait(self.store.push(references, &self.credentials, (cancel, progress)))
+        self.wait(self.images.push(references, &self.credentials, (cancel, progress)))
     }
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {

@@ -256,8 +256,30 @@ impl Api {
         said: &mut dyn FnMut(Said),
     ) -> Result<(), ApiError> {
         let path = format!("/images/{repository}/push?tag={}", escaped(tag));
+        self.work(&path, credential, said).await
+    }
+
+    /// Pulls a reference for a platform, likewise.
+    pub async fn pull(
+        &self,
+        (reference, platform): (&str, &str),
+        credential: &str,
+        said: &mut dyn FnMut(Said),
+    ) -> Result<(), ApiError> {
+        let (reference, platform) = (escaped(reference), escaped(platform));
+        let path = format!("/images/create?fromImage={reference}&platform={platform}");
+        self.work(&path, credential, said).await
+    }
+
+    /// A call whose answer comes line by line while the daemon works.
+    async fn work(
+        &self,
+        path: &str,
+        credential: &str,
+        said: &mut dyn FnMut(Said),
+    ) -> Result<(), ApiError> {
         let headers = BTreeMap::from([("X-Registry-Auth", vec![credential.to_owned()])]);
-        let (response, _) = self.send(Method::POST, &path, &headers, Keep::Never).await?;
+        let (response, _) = self.send(Method::POST, path, &headers, Keep::Never).await?;
         let mut body = response.into_body();
         let mut open = Vec::new();
         while let Some(frame) = body.frame().await {

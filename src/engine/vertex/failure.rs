@@ -26,10 +26,11 @@ mod code {
 }
 
 /// What wraps a message without saying anything, from the outside to the inside.
-const WRAPPINGS: [&str; 9] = [
+const WRAPPINGS: [&str; 10] = [
     "rpc error: code = Unknown desc = ",
     "failed to solve with frontend dockerfile.v0: ",
     "failed to solve with frontend gateway.v0: ",
+    "failed to build: ",
     "failed to solve: ",
     "failed to build LLB: ",
     "failed to create LLB definition: ",

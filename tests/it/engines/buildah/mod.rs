@@ -98,6 +98,7 @@ impl Bench {
             dockerfile: dockerfile.into(),
             context: self.home.path().join("empty"),
             files: Vec::new(),
+            sources: Vec::new(),
             target: None,
             platform: Platform::host(),
             args: BTreeMap::new(),
