@@ -97,6 +97,7 @@ mod tests {
 
     fn request() -> Request {
         Request {
+            sources: Vec::new(),
             image: "a".parse().unwrap(),
             dockerfile_path: "/w/images/a/Dockerfile".into(),
             dockerfile: Vec::new(),
@@ -109,6 +110,13 @@ mod tests {
             parents: Vec::new(),
             secrets: Vec::new(),
             ssh: Vec::new(),
+            network: None,
+            hosts: Vec::new(),
+            pull: false,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            sbom: false,
+            provenance: None,
             references: vec!["acme/a:ig-1".into()],
             epoch: 7,
             cache: CacheUse::Use,

@@ -19,9 +19,9 @@ pub mod leftovers;
 pub mod names;
 pub mod output;
 pub mod pins;
+pub mod push;
 pub mod storage;
 pub mod store;
-pub mod tarsplit;
 pub mod traffic;
 
 use std::collections::BTreeMap;
@@ -166,6 +166,7 @@ impl Engine for Buildah {
             platform: Platform::host(),
             // Layers are; the config of an image in Docker's format names the working container.
             reproducible: false,
+            lacks: Vec::new(),
         })
     }
 
@@ -229,6 +230,16 @@ impl Engine for Buildah {
         }
         let arguments = ["tag", id.hex()].into_iter().chain(references.iter().map(String::as_str));
         self.program.answer(arguments).map(|_| ())
+    }
+
+    fn push(
+        &self,
+        id: &OciDigest,
+        references: &[String],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        push::run(self, id, references, cancel, progress)
     }
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {

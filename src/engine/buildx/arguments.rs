@@ -55,7 +55,9 @@ pub fn build(
     let scratch = Scratch(&request.scratch);
     let mut words = Words::default();
     words.word("buildx").word("build").flag("--progress=rawjson");
-    words.flag("--provenance=false").flag("--sbom=false");
+    let provenance = request.provenance.as_ref().map(|mode| format!("mode={mode}"));
+    words.pair("--provenance", provenance.as_deref().unwrap_or("false"));
+    words.pair("--sbom", request.sbom.to_string());
     if let Some(name) = name {
         words.pair("--builder", name);
     }
@@ -67,6 +69,12 @@ pub fn build(
     words.pair("--platform", request.platform.to_string());
     if request.cache == CacheUse::Bypass {
         words.flag("--no-cache");
+    }
+    if request.pull {
+        words.flag("--pull");
+    }
+    if let Some(network) = &request.network {
+        words.pair("--network", network);
     }
     if let Some(target) = &request.target {
         words.pair("--target", target);
@@ -83,6 +91,9 @@ pub fn build(
         ("--secret", &request.secrets),
         ("--ssh", &request.ssh),
         ("--tag", &request.references),
+        ("--add-host", &request.hosts),
+        ("--cache-from", &request.cache_from),
+        ("--cache-to", &request.cache_to),
     ] {
         for value in values {
             words.pair(flag, value);
@@ -100,6 +111,14 @@ mod tests {
 
     fn request() -> Request {
         Request {
+            sources: Vec::new(),
+            network: None,
+            hosts: Vec::new(),
+            pull: false,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            sbom: false,
+            provenance: None,
             image: "a".parse().unwrap(),
             dockerfile_path: "/w/images/a/Dockerfile".into(),
             dockerfile: Vec::new(),

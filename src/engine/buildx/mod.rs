@@ -16,6 +16,7 @@ pub mod handover;
 pub mod images;
 pub mod output;
 pub mod pins;
+pub mod push;
 pub mod rawjson;
 
 use std::collections::BTreeMap;
@@ -107,6 +108,7 @@ impl Engine for Buildx {
             version: version.trim_start_matches('v').to_owned(),
             platform: self.builder()?.platform.clone().unwrap_or_else(Platform::host),
             reproducible: false, // times of files that a RUN writes stay as they are
+            lacks: Vec::new(),
         })
     }
 
@@ -144,6 +146,16 @@ impl Engine for Buildx {
             self.program.answer(["image", "tag", id.as_str(), reference])?;
         }
         Ok(())
+    }
+
+    fn push(
+        &self,
+        _: &OciDigest,
+        references: &[String],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        references.iter().try_for_each(|it| push::one(&self.program, it, cancel, progress))
     }
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {

@@ -62,6 +62,7 @@ mod tests {
                 seen.push(format!("{number}/{total} {text}{cached}"));
             }
             Progress::Log(line) => seen.push(format!("| {line}")),
+            Progress::Warning(text) => seen.push(format!("! {text}")),
         };
         for line in capture.lines() {
             output.line(line, &mut progress);

@@ -25,6 +25,7 @@ pub(crate) fn shown(progress: &Progress) -> String {
             format!("{number}/{total} {text}{}", if *cached { " CACHED" } else { "" })
         }
         Progress::Log(line) => format!("| {line}"),
+        Progress::Warning(text) => format!("! {text}"),
     }
 }
 
