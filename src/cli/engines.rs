@@ -72,8 +72,8 @@ impl Choice {
         Ok(match self.name {
             EngineName::Simulate => Box::new(Simulate::open(root, state)?),
             EngineName::Auto | EngineName::Buildah => {
-                let environment = environment.clone();
-                Box::new(Buildah::new(buildah::Options { environment, ..Default::default() }))
+                let (root, environment) = (root.to_path_buf(), environment.clone());
+                Box::new(Buildah::new(buildah::Options { root, environment, ..Default::default() }))
             }
         })
     }

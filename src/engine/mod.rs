@@ -6,6 +6,9 @@
 pub mod buildah;
 pub mod content;
 pub mod docker;
+#[cfg(test)]
+mod fixture;
+pub mod secrets;
 pub mod simulate;
 
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::engine::buildah::given::Given;
 use crate::engine::buildah::isolation::Isolation;
 use crate::engine::{CacheUse, Request};
 
@@ -48,7 +49,7 @@ pub fn build(
     request: &Request,
     isolation: Isolation,
     contexts: &[String],
-    marker: &str,
+    given: &Given,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
     let scratch = Scratch(&request.scratch);
     let mut arguments = Arguments(Vec::new());
@@ -66,18 +67,17 @@ pub fn build(
     if let Some(target) = &request.target {
         arguments.pair("--target", target);
     }
-    let hidden = arguments.build_arguments(request);
+    let hidden = arguments.build_arguments(request, given);
     for (name, value) in &request.labels {
         arguments.pair("--label", format!("{name}={value}"));
     }
     for context in contexts {
         arguments.pair("--build-context", context);
     }
-    for secret in &request.secrets {
+    for secret in &given.secrets {
         arguments.pair("--secret", secret);
     }
-    arguments.pair("--secret", marker);
-    for agent in &request.ssh {
+    for agent in &given.agents {
         arguments.pair("--ssh", agent);
     }
     for reference in &request.references {
@@ -105,10 +105,11 @@ impl Arguments {
         self.0.push(word);
     }
 
-    fn build_arguments(&mut self, request: &Request) -> Vec<(String, String)> {
+    fn build_arguments(&mut self, request: &Request, given: &Given) -> Vec<(String, String)> {
         let mut hidden = Vec::new();
         for (name, value) in &request.args {
-            if steers_the_program(name) || value.contains('\0') {
+            let is_taken = steers_the_program(name) || given.variables.contains(name);
+            if is_taken || value.contains('\0') {
                 self.pair("--build-arg", format!("{name}={value}"));
             } else {
                 self.pair("--build-arg", name);
@@ -173,31 +174,16 @@ fn steers_the_program(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn request() -> Request {
-        Request {
-            image: "a".parse().unwrap(),
-            dockerfile_path: "/w/images/a/Dockerfile".into(),
-            dockerfile: Vec::new(),
-            context: "/w/images/a".into(),
-            files: Vec::new(),
-            target: None,
-            platform: "linux/arm64".parse().unwrap(),
-            args: std::collections::BTreeMap::new(),
-            labels: std::collections::BTreeMap::new(),
-            parents: Vec::new(),
-            secrets: Vec::new(),
-            ssh: Vec::new(),
-            references: vec!["acme/a:ig-1".into()],
-            epoch: 7,
-            cache: CacheUse::Use,
-            scratch: "/s".into(),
-        }
-    }
+    use crate::engine::fixture::request;
 
     fn shown(request: &Request) -> (Vec<String>, Vec<(String, String)>) {
         let contexts = ["b=container-image://1".to_owned()];
-        let (arguments, hidden) = build(request, Isolation::Default, &contexts, "id=m");
+        let given = Given {
+            secrets: vec!["id=m".into()],
+            agents: vec!["default=/agent".into()],
+            variables: ["TAKEN".to_owned()].into(),
+        };
+        let (arguments, hidden) = build(request, Isolation::Default, &contexts, &given);
         (arguments.into_iter().map(|word| word.into_string().unwrap()).collect(), hidden)
     }
 
@@ -217,6 +203,7 @@ mod tests {
                 "--platform=linux/arm64",
                 "--build-context=b=container-image://1",
                 "--secret=id=m",
+                "--ssh=default=/agent",
                 "--tag=acme/a:ig-1",
                 "/s/context",
             ]
@@ -234,8 +221,10 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_that_would_steer_buildah_does_not_reach_its_environment() {
-        for name in ["PATH", "http_proxy", "LD_PRELOAD", "BUILDAH_FORMAT", "STORAGE_DRIVER"] {
+    fn an_argument_that_would_steer_buildah_or_hide_a_secret_does_not_reach_its_environment() {
+        let names =
+            ["PATH", "http_proxy", "LD_PRELOAD", "BUILDAH_FORMAT", "STORAGE_DRIVER", "TAKEN"];
+        for name in names {
             let mut request = request();
             request.args.insert(name.into(), "x".into());
             let (arguments, hidden) = shown(&request);
@@ -250,12 +239,8 @@ mod tests {
         request.cache = CacheUse::Bypass;
         request.target = Some("t".into());
         request.labels.insert("l".into(), "v".into());
-        request.secrets.push("id=npm,env=NPM".into());
-        request.ssh.push("default".into());
         let (arguments, _) = shown(&request);
-        for word in
-            ["--no-cache", "--target=t", "--label=l=v", "--secret=id=npm,env=NPM", "--ssh=default"]
-        {
+        for word in ["--no-cache", "--target=t", "--label=l=v"] {
             assert!(arguments.contains(&word.to_owned()), "{word}");
         }
     }
