@@ -255,7 +255,8 @@ impl Choice {
         let target = match &self.kind {
             Kind::Simulate => return Ok(Box::new(Simulate::open(root, state)?)),
             Kind::Buildah => {
-                let options = buildah::Options { environment, ..Default::default() };
+                let root = root.to_owned();
+                let options = buildah::Options { root, environment, ..Default::default() };
                 return Ok(Box::new(Buildah::new(options)));
             }
             Kind::Buildx => {

@@ -11,6 +11,8 @@ pub mod cause;
 pub mod command_line;
 pub mod content;
 pub mod docker;
+#[cfg(test)]
+mod fixture;
 pub mod instructions;
 pub mod message;
 pub mod program;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::digest::OciDigest;
 use crate::engine::buildah::arguments::{self, Scratch};
+use crate::engine::buildah::given::Given;
 use crate::engine::buildah::isolation::Isolation;
 use crate::engine::buildah::leftovers::{self, Marker};
 use crate::engine::buildah::output::Output;
@@ -36,13 +37,16 @@ pub fn run(
     let instructions = instructions::scan(&request.dockerfile);
     refuse_heredocs(engine, request, &instructions)?;
     let contexts = pins::contexts(request, &instructions)?;
+    let options = &engine.options;
+    let mut given = Given::new(request, &options.root, &options.environment)?;
     let isolation = isolation(engine, &request.scratch)?;
     if cancel.is_raised() {
         return Err(EngineError::Cancelled);
     }
     let staged = stage(request)?;
     let marker = Marker::new(&Scratch(&request.scratch).lock())?;
-    let (arguments, hidden) = arguments::build(request, isolation, &contexts, &marker.secret());
+    given.secrets.push(marker.secret().into());
+    let (arguments, hidden) = arguments::build(request, isolation, &contexts, &given);
     let mut command = engine.program.command();
     command.args(arguments).envs(hidden).env("TMPDIR", Scratch(&request.scratch).temporary());
 

@@ -15,7 +15,7 @@ use crate::engine::buildkit::served::{Context, Served};
 use crate::engine::buildkit::link::Link;
 use crate::engine::buildkit::session::{Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
-use crate::engine::secrets::Given;
+use crate::engine::buildkit::given::Given;
 use crate::engine::vertex::progress::Tracker;
 use crate::engine::{Built, CacheUse, Cancel, EngineError, Parent, Progress, Request};
 
@@ -84,7 +84,7 @@ async fn session(
     request: &Request,
     names: &Names,
 ) -> Result<Arc<Session>, EngineError> {
-    let given = Given::new(&request.secrets, &request.ssh, &engine.root, &engine.environment)?;
+    let given = Given::new(request, &engine.root, &engine.environment)?;
     let offer = Offer { credentials: engine.credentials.clone(), given: given.into() };
     let workspace = Digest::of_content(engine.root.as_os_str().as_bytes()).to_string();
     if names.prefix.is_some() {

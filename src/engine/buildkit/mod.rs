@@ -7,6 +7,7 @@
 
 mod abilities;
 mod build;
+mod given;
 mod images;
 mod layers;
 mod link;
@@ -94,7 +95,7 @@ pub struct BuildKit {
     link: Mutex<Option<Arc<Link>>>,
     abilities: OnceLock<Abilities>,
     credentials: Arc<Credentials>,
-    environment: BTreeMap<String, String>,
+    environment: Arc<BTreeMap<String, String>>,
     root: PathBuf,
     warned: StdMutex<BTreeSet<&'static str>>,
 }
@@ -125,7 +126,7 @@ impl BuildKit {
             link: Mutex::default(),
             abilities: OnceLock::new(),
             credentials: Arc::new(options.credentials),
-            environment: options.environment,
+            environment: Arc::new(options.environment),
             root: options.root,
             warned: StdMutex::default(),
         })

@@ -1,5 +1,6 @@
 //! The command line of one build.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use crate::digest::Digest;
 use crate::engine::buildx::builder::Builder;
 use crate::engine::command_line::Words;
 use crate::engine::{CacheUse, Request};
+use crate::secret::{Secret, Source};
 
 /// The build argument by which BuildKit is told the time of an image.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -82,7 +84,7 @@ pub fn build(
     if !request.args.contains_key(EPOCH) {
         words.pair("--build-arg", format!("{EPOCH}={}", request.epoch));
     }
-    let hidden = words.build_arguments(&request.args);
+    let hidden = words.build_arguments(&request.args, &variables(&request.secrets));
     for (name, value) in &request.labels {
         words.pair("--label", format!("{name}={value}"));
     }
@@ -103,40 +105,21 @@ pub fn build(
     (words.0, hidden)
 }
 
+/// The variables that secrets are in: no build argument may have their place.
+fn variables(secrets: &[String]) -> BTreeSet<String> {
+    let parsed = secrets.iter().filter_map(|text| text.parse::<Secret>().ok());
+    let variable = |secret: Secret| match secret.source {
+        Source::Environment(name) => Some(name),
+        Source::Either => Some(secret.id),
+        Source::File(_) => None,
+    };
+    parsed.filter_map(variable).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-
-    fn request() -> Request {
-        Request {
-            sources: Vec::new(),
-            network: None,
-            hosts: Vec::new(),
-            pull: false,
-            cache_from: Vec::new(),
-            cache_to: Vec::new(),
-            sbom: false,
-            provenance: None,
-            image: "a".parse().unwrap(),
-            dockerfile_path: "/w/images/a/Dockerfile".into(),
-            dockerfile: Vec::new(),
-            context: "/w/images/a".into(),
-            files: Vec::new(),
-            target: None,
-            platform: "linux/arm64".parse().unwrap(),
-            args: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            parents: Vec::new(),
-            secrets: Vec::new(),
-            ssh: Vec::new(),
-            references: vec!["acme/a:ig-1".into()],
-            epoch: 7,
-            cache: CacheUse::Use,
-            scratch: "/s".into(),
-        }
-    }
+    use crate::engine::fixture::request;
 
     fn shown(request: &Request, driver: &str, name: Option<&str>) -> Vec<String> {
         let builder = Builder { driver: driver.into(), platform: None };

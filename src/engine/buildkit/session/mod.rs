@@ -33,7 +33,7 @@ use crate::engine::buildkit::session::secrets::Secrets;
 use crate::engine::buildkit::session::ssh::Ssh;
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::stream::Stream;
-use crate::engine::secrets::Given;
+use crate::engine::buildkit::given::Given;
 
 /// The calls that are answered, as the daemon is told when the session opens. It does not try others.
 const METHODS: [&str; 6] = [

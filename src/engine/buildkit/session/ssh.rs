@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::engine::secrets::Given;
+use crate::engine::buildkit::given::Given;
 
 /// How the daemon names the agent that it wants (moby/buildkit `session/sshforward/ssh.go`).
 const KEY: &str = "buildkit.ssh.id";

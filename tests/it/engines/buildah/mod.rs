@@ -335,6 +335,38 @@ fn arguments_labels_targets_and_secrets_arrive() {
     assert!(labels.contains("org.example.a:x y"), "{labels}");
 }
 
+/// cargo gives tests this variable; a build argument of its name must not reach buildah's environment.
+#[test]
+fn a_secret_of_the_environment_is_not_the_build_argument_of_its_name() {
+    let Some(bench) = Bench::new() else { return };
+    let Ok(value) = std::env::var("CARGO_PKG_NAME") else {
+        eprintln!("skipped: not run by cargo");
+        return;
+    };
+    let dockerfile = "FROM acme/base:0.1.0\nARG CARGO_PKG_NAME\n\
+        RUN --mount=type=secret,id=s echo \"$CARGO_PKG_NAME but $(cat /run/secrets/s)\"; sleep 0.1\n";
+    let mut request = bench.request(dockerfile);
+    request.args.insert("CARGO_PKG_NAME".into(), "argument".into());
+    request.secrets.push("\"id=s\",env=CARGO_PKG_NAME".into());
+    let (built, lines) = bench.watch(&request);
+    built.unwrap();
+    assert!(lines.contains(&format!("| argument but {value}")), "{lines:?}");
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_said_before_the_build() {
+    let Some(bench) = Bench::new() else { return };
+    let mut request = bench.request("FROM acme/base:0.1.0\n");
+    request.secrets.push("id=npm,env=IMGRAPH_TEST_NEVER_SET".into());
+    let (built, lines) = bench.watch(&request);
+    assert!(
+        matches!(&built, Err(EngineError::Auth(text)) if text.contains("`npm`")
+            && text.contains("IMGRAPH_TEST_NEVER_SET")),
+        "{built:?}"
+    );
+    assert_eq!(lines, [] as [String; 0]);
+}
+
 #[test]
 fn nothing_of_the_dockerfile_is_lost() {
     let Some(bench) = Bench::new() else { return };
