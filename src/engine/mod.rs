@@ -13,6 +13,7 @@ pub mod content;
 pub mod docker;
 #[cfg(test)]
 mod fixture;
+pub mod given;
 pub mod instructions;
 pub mod message;
 pub mod program;
@@ -21,6 +22,7 @@ pub mod simulate;
 pub mod staging;
 pub mod tarsplit;
 pub mod vertex;
+pub mod warned;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

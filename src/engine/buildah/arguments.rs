@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::engine::buildah::given::Given;
 use crate::engine::buildah::isolation::Isolation;
 use crate::engine::command_line::Words;
+use crate::engine::given::Given;
 use crate::engine::{CacheUse, Request};
 
 /// The files of a build in its own directory.

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use crate::digest::OciDigest;
 use crate::engine::buildah::arguments::{self, Scratch};
-use crate::engine::buildah::given::Given;
 use crate::engine::buildah::isolation::Isolation;
 use crate::engine::buildah::leftovers::{self, Marker};
 use crate::engine::buildah::output::Output;
 use crate::engine::buildah::store::Container;
 use crate::engine::buildah::traffic::{Chores, Interrupted};
 use crate::engine::buildah::{Buildah, failure, pins};
+use crate::engine::given::Given;
 use crate::engine::instructions::{self, Instruction};
 use crate::engine::staging::{Staged, Transfer};
 use crate::engine::{Built, Cancel, EngineError, Progress, Request};

@@ -10,12 +10,12 @@ use crate::context::{Entry, EntryKind};
 use crate::digest::{Digest, Hasher, OciDigest};
 use crate::engine::buildkit::BuildKit;
 use crate::engine::buildkit::abilities::Abilities;
+use crate::engine::buildkit::given::Given;
+use crate::engine::buildkit::link::Link;
 use crate::engine::buildkit::pins::{self, Pins};
 use crate::engine::buildkit::served::{Context, Served};
-use crate::engine::buildkit::link::Link;
 use crate::engine::buildkit::session::{Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
-use crate::engine::buildkit::given::Given;
 use crate::engine::vertex::progress::Tracker;
 use crate::engine::{Built, CacheUse, Cancel, EngineError, Parent, Progress, Request};
 
@@ -51,8 +51,7 @@ pub(crate) async fn run(
         ..Solve::default()
     };
     let mut tracker = Tracker::new(&request.parents);
-    let solved =
-        solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
+    let solved = solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
     let trouble = match &*context.served {
         Served::Context(context) => context.take_trouble(),
         Served::Memory(_) => None,
@@ -65,16 +64,12 @@ pub(crate) async fn run(
     let id = built_id(&answer)?;
     let output = engine.images.output(&id).await?;
     if request.epoch != 0 && !engine.images.has_time(&id, request.epoch) {
-        engine.warn_once(
+        engine.warned.once(
             "images do not get the time that `epoch` gives them: this BuildKit ignores it",
             progress,
         );
     }
-    Ok(Built {
-        output,
-        steps: tracker.steps(),
-        cached_steps: tracker.cached_steps(),
-    })
+    Ok(Built { output, steps: tracker.steps(), cached_steps: tracker.cached_steps() })
 }
 
 /// The session of a build: that of the run for builds that are given the same, else its own.
@@ -218,14 +213,7 @@ async fn pull(engine: &BuildKit, request: &Request, cancel: &Cancel) -> Result<(
     if !request.pull || request.parents.is_empty() {
         return Ok(());
     }
-    let mut externals: Vec<String> = pins::read(request)
-        .images
-        .into_iter()
-        .map(|image| image.reference)
-        .filter(|image| request.parents.iter().all(|parent| parent.reference != *image))
-        .collect();
-    externals.sort_unstable();
-    externals.dedup();
+    let externals: Vec<String> = pins::externals(request).into_iter().collect();
     engine.images.pull(&externals, &request.platform, (&engine.credentials, cancel)).await
 }
 
@@ -244,7 +232,7 @@ fn warn(
 ) {
     let wants_attestations = request.sbom || request.provenance.is_some();
     if wants_attestations && !abilities.has_attestations {
-        engine.warn_once(
+        engine.warned.once(
             "no SBOM and no provenance is attached: it takes a store that keeps them, which Docker's \
              containerd store is",
             progress,

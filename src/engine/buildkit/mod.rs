@@ -11,16 +11,16 @@ mod given;
 mod images;
 mod layers;
 mod link;
-mod pins;
+pub(crate) mod pins;
 mod served;
 mod session;
 mod solve;
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
@@ -33,6 +33,7 @@ use crate::engine::buildkit::store::Store;
 use crate::engine::docker::api::Api;
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::endpoint::Endpoint;
+use crate::engine::warned::Warned;
 use crate::engine::{
     Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request,
 };
@@ -97,7 +98,7 @@ pub struct BuildKit {
     credentials: Arc<Credentials>,
     environment: Arc<BTreeMap<String, String>>,
     root: PathBuf,
-    warned: StdMutex<BTreeSet<&'static str>>,
+    warned: Warned,
 }
 
 impl BuildKit {
@@ -128,16 +129,8 @@ impl BuildKit {
             credentials: Arc::new(options.credentials),
             environment: Arc::new(options.environment),
             root: options.root,
-            warned: StdMutex::default(),
+            warned: Warned::default(),
         })
-    }
-
-    /// Warns of something that concerns every image alike: once.
-    fn warn_once(&self, text: &'static str, progress: &mut dyn FnMut(Progress)) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.insert(text) {
-            progress(Progress::Warning(text.to_owned()));
-        }
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {

@@ -1,9 +1,9 @@
-//! The secrets and agents of a build, as buildah is told of them.
+//! The secrets and agents of a build, as a program is told of them.
 //!
 //! buildah reads `--secret` by rules of its own (`pkg/parse/parse.go`: no quotes, other keys, and a
 //! variable called like the secret wins over the file that was named), and `--ssh default` behind
-//! another agent means that agent once more. So it gets every text in the one form that leaves nothing
-//! open, and means what BuildKit would take it for.
+//! another agent means that agent once more. So a program gets every text in the one form that leaves
+//! nothing open, and means what BuildKit would take it for; docker/buildx reads it the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -12,14 +12,14 @@ use std::path::Path;
 use crate::engine::secrets::{Agents, Place, Secrets};
 use crate::engine::{EngineError, Request};
 
-/// The values of `--secret` and `--ssh`, and the variables that buildah reads for them.
+/// The values of `--secret` and `--ssh`, and the variables that are read for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given {
     /// `--secret`
     pub secrets: Vec<OsString>,
     /// `--ssh`
     pub agents: Vec<OsString>,
-    /// Variables that must reach buildah as they are.
+    /// Variables that must reach the program as they are.
     pub variables: BTreeSet<String>,
 }
 
@@ -52,7 +52,7 @@ impl Given {
         };
         let shown = value.to_string_lossy();
         if id.contains(',') || shown.contains(',') {
-            let text = format!("buildah takes no secret with a comma: `{id}` from {shown}");
+            let text = format!("no secret with a comma can be handed on: `{id}` from {shown}");
             return Err(EngineError::Unsupported(text));
         }
         if let Place::Environment(variable) = place {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn buildah_is_told_where_a_secret_is_and_not_left_to_guess() {
+    fn a_program_is_told_where_a_secret_is_and_not_left_to_guess() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("token"), "").unwrap();
         let texts = [r#""id=a","src=token""#, "id=NPM", "id=c,type=env,source=NPM"];
@@ -107,11 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn what_buildah_cannot_take_or_nobody_has_is_refused() {
+    fn what_cannot_be_handed_on_or_nobody_has_is_refused() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("a,b"), "").unwrap();
         let error = given(root.path(), &[r#"id=x,"src=a,b""#], &[]).unwrap_err();
-        assert!(matches!(error, EngineError::Unsupported(text) if text.contains("comma: `x`")));
+        assert!(matches!(error, EngineError::Unsupported(text) if text.contains("handed on: `x`")));
         let error = given(root.path(), &["id=x,env=GONE"], &[]).unwrap_err();
         assert!(matches!(error, EngineError::Auth(text) if text.contains("GONE")));
     }
