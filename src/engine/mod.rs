@@ -3,11 +3,13 @@
 //! imgraph decides; an engine builds. An engine knows nothing of keys, plans or records: it is
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
+pub mod agents;
 pub mod buildah;
 pub mod content;
 pub mod docker;
 #[cfg(test)]
 mod fixture;
+pub mod given;
 pub mod secrets;
 pub mod simulate;
 

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::engine::buildah::given::Given;
 use crate::engine::buildah::isolation::Isolation;
+use crate::engine::given::Flags;
 use crate::engine::{CacheUse, Request};
 
 /// The files of a build in its own directory.
@@ -49,7 +49,7 @@ pub fn build(
     request: &Request,
     isolation: Isolation,
     contexts: &[String],
-    given: &Given,
+    given: &Flags,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
     let scratch = Scratch(&request.scratch);
     let mut arguments = Arguments(Vec::new());
@@ -105,7 +105,7 @@ impl Arguments {
         self.0.push(word);
     }
 
-    fn build_arguments(&mut self, request: &Request, given: &Given) -> Vec<(String, String)> {
+    fn build_arguments(&mut self, request: &Request, given: &Flags) -> Vec<(String, String)> {
         let mut hidden = Vec::new();
         for (name, value) in &request.args {
             let is_taken = steers_the_program(name) || given.variables.contains(name);
@@ -178,7 +178,7 @@ mod tests {
 
     fn shown(request: &Request) -> (Vec<String>, Vec<(String, String)>) {
         let contexts = ["b=container-image://1".to_owned()];
-        let given = Given {
+        let given = Flags {
             secrets: vec!["id=m".into()],
             agents: vec!["default=/agent".into()],
             variables: ["TAKEN".to_owned()].into(),
