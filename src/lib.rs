@@ -19,6 +19,7 @@ pub mod context;
 pub mod diagnostic;
 pub mod reference;
 pub mod gopath;
+pub mod lines;
 pub mod secret;
 
 // Core: values in, values out.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::clock::Timer;
+use crate::lines::Lines;
 
 /// How often a running program is asked whether it should stop.
 const TICK: Duration = Duration::from_millis(50);
@@ -28,11 +29,11 @@ const DRAIN: u64 = 500;
 /// How long a killed process takes to be gone, at most, in milliseconds.
 const DYING: u64 = 100;
 
+/// Bytes read at once.
+const CHUNK: usize = 64 * 1024;
+
 /// Nobody who answers one question says more than this, in bytes.
 const LONGEST_ANSWER: u64 = 1 << 20;
-
-/// A longer line is handed on in pieces: a program that never ends its line must not fill memory.
-const LONGEST_LINE: usize = 64 * 1024;
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,35 +247,21 @@ fn signal(group: Pid, signal: Signal) {
 
 /// Cuts the stream into lines. Stops at the end, or when nobody listens any more.
 fn read_lines(mut reader: PipeReader, sender: &SyncSender<Event>) {
-    let mut chunk = vec![0; LONGEST_LINE];
-    let mut rest: Vec<u8> = Vec::new();
-    loop {
-        let read = match reader.read(&mut chunk) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+    let mut chunk = vec![0; CHUNK];
+    let mut lines = Lines::default();
+    let mut is_heard = true;
+    while is_heard {
+        match reader.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => break,
-            Ok(read) => read,
-        };
-        for piece in chunk[..read].split_inclusive(|&byte| byte == b'\n') {
-            rest.extend_from_slice(piece);
-            if rest.last() == Some(&b'\n') || rest.len() >= LONGEST_LINE {
-                if sender.send(Event::Line(shown(&rest))).is_err() {
-                    return;
-                }
-                rest.clear();
-            }
+            Ok(read) => lines.push(&chunk[..read], &mut |line| {
+                is_heard &= sender.send(Event::Line(line)).is_ok();
+            }),
         }
     }
-    if !rest.is_empty() {
-        sender.send(Event::Line(shown(&rest))).ok();
-    }
-}
-
-/// What a terminal would show of a line: a carriage return begins it again.
-fn shown(line: &[u8]) -> String {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let last = line.rsplit(|&byte| byte == b'\r').next().unwrap_or(line);
-    String::from_utf8_lossy(last).into_owned()
+    lines.finish(&mut |line| {
+        sender.send(Event::Line(line)).ok();
+    });
 }
 
 #[cfg(test)]

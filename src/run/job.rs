@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::engine::{CacheUse, Parent, Request};
-use crate::graph::Edge;
+use crate::graph::{Edge, Image};
 use crate::history::{Presence, Record};
 use crate::image::ImageId;
 use crate::layers::{Cutoff, Layer};
@@ -62,6 +62,7 @@ impl Job {
                 dockerfile: run.disk.dockerfile(id).to_vec(),
                 context: root.join(&spec.context),
                 files: run.entries[id.index()].clone().unwrap_or_default(),
+                sources: sources(image),
                 target: spec.target.clone(),
                 platform: image.platform.clone(),
                 args: spec.args.clone(),
@@ -69,6 +70,13 @@ impl Job {
                 parents: image.parents.iter().map(|edge| parent(run, current, edge)).collect(),
                 secrets: spec.secrets.clone(),
                 ssh: spec.ssh.clone(),
+                network: None,
+                hosts: Vec::new(),
+                pull: false,
+                cache_from: Vec::new(),
+                cache_to: Vec::new(),
+                sbom: false,
+                provenance: None,
                 references: Vec::new(),
                 epoch: facts.layers.workspace.epoch,
                 cache: cache_use(run, id),
@@ -84,6 +92,11 @@ pub(crate) fn references(run: &Run<'_>, id: ImageId, key: &Digest) -> Vec<String
     let mut references = spec.references();
     references.push(key_reference(&spec.repository, key));
     references
+}
+
+/// What an image reads of its context.
+fn sources(image: &Image) -> Vec<String> {
+    image.reads.context.iter().map(|read| read.source.clone()).collect()
 }
 
 /// The most that an image may weigh, in bytes, and the layer that says so.

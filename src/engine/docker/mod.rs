@@ -1,8 +1,8 @@
-//! The engine that speaks to BuildKit itself: in a Docker Engine, or in a `buildkitd`.
+//! What Docker brings along: where daemons are, which credentials registries get, and the API of its
+//! engine.
 //!
-//! What is found out without the network is here: where the daemon is, and which credentials a
-//! registry gets. Both follow the docker CLI, so that what works with `docker build` works without
-//! being said again. The environment is handed in, never read, and nothing here connects.
+//! Where and who follow the docker CLI, so that what works with `docker build` works without being
+//! said again. The environment is handed in, never read. Knows nothing of builds.
 //!
 //! | file | knows |
 //! |---|---|
@@ -11,8 +11,11 @@
 //! | [`address`], [`ssh`] | how an address is taken apart; a daemon behind ssh |
 //! | [`config`], [`context`] | docker's `config.json`; its contexts |
 //! | [`credentials`] | what a registry is told |
+//! | [`stream`] | bytes to and from an endpoint |
+//! | [`api`] | the Docker Engine API: the image store, and the upgrades to gRPC |
 
 pub mod address;
+pub mod api;
 pub mod buildkitd;
 pub mod config;
 pub mod context;
@@ -21,6 +24,7 @@ pub mod endpoint;
 #[cfg(test)]
 mod fixture;
 pub mod ssh;
+pub mod stream;
 
 use std::io;
 use std::path::PathBuf;
