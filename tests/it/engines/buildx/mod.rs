@@ -52,7 +52,8 @@ impl Bench {
             eprintln!("skipped: no static busybox (`apt-get install busybox-static`)");
             return None;
         };
-        let options = Options { program: program.into(), host: Some(host), builder: None };
+        let (program, host) = (program.into(), Some(host));
+        let options = Options { program, host, ..Options::default() };
         let output = imgraph::history::Output {
             id: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
             manifest: None,
