@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::engine::buildx::builder::Builder;
 use crate::engine::command_line::Words;
-use crate::engine::given::Given;
+use crate::engine::given::Flags;
 use crate::engine::{CacheUse, Request};
 
 /// The build argument by which BuildKit is told the time of an image.
@@ -52,7 +52,7 @@ pub fn build(
     builder: &Builder,
     name: Option<&str>,
     contexts: &[(String, String)],
-    given: &Given,
+    given: &Flags,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
     let scratch = Scratch(&request.scratch);
     let mut words = Words::default();
@@ -140,6 +140,8 @@ fn caches(words: &mut Words, request: &Request, builder: &Builder) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::engine::fixture::request;
 
@@ -155,7 +157,11 @@ mod tests {
 
     fn shown(request: &Request, builder: &Builder, name: Option<&str>) -> Vec<String> {
         let contexts = [("b".to_owned(), "docker-image://c".to_owned())];
-        let given = Given { secrets: vec!["id=npm,env=NPM".into()], ..Given::default() };
+        let given = Flags {
+            secrets: vec!["id=npm,env=NPM".into()],
+            agents: vec!["default=/agent".into()],
+            variables: BTreeSet::from(["NPM".to_owned()]),
+        };
         let (arguments, _) = build(request, builder, name, &contexts, &given);
         arguments.into_iter().map(|word| word.into_string().unwrap()).collect()
     }
@@ -178,6 +184,7 @@ mod tests {
                 "--build-arg=SOURCE_DATE_EPOCH=7",
                 "--build-context=b=docker-image://c",
                 "--secret=id=npm,env=NPM",
+                "--ssh=default=/agent",
                 "--tag=acme/a:ig-1",
                 context.to_str().unwrap(),
             ]

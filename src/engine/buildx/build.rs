@@ -31,7 +31,7 @@ pub fn run(
 ) -> Result<Built, EngineError> {
     let builder = engine.builder()?;
     let options = &engine.options;
-    let given = Given::new(request, &options.root, &options.environment)?;
+    let given = Given::new(request, &options.root, &options.environment)?.flags();
     warn(engine, builder, request, progress);
     let pins = pins(engine, builder, request, cancel)?;
     pull(engine, builder, request, cancel)?;
