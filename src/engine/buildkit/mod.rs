@@ -224,7 +224,7 @@ impl Engine for BuildKit {
 
 /// An id for a build or a session: as good as never the same twice.
 fn random_id() -> String {
-    let mut bytes = [0; 16];
+    let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("the system has random numbers");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::from_bytes(bytes).to_string()
 }
