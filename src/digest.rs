@@ -160,7 +160,7 @@ enum Compact {
 }
 
 /// Hashes what is called by an [`OciDigest`] and read in pieces.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OciHasher(sha2::Sha256);
 
 impl OciHasher {

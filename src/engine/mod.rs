@@ -9,6 +9,7 @@ pub mod cause;
 pub mod content;
 pub mod docker;
 pub mod instructions;
+pub mod layout;
 pub mod message;
 pub mod secrets;
 pub mod simulate;

@@ -2,11 +2,12 @@
 //! our own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::digest::{Digest, OciDigest};
 use crate::engine::buildkit::layers::Files;
 use crate::engine::buildkit::store::Store;
+use crate::engine::layout::Layout;
 use crate::engine::{Built, Content, EngineError, Presence};
 use crate::history::Output;
 
@@ -16,7 +17,7 @@ pub(crate) enum Images {
     /// In the store of a Docker Engine.
     Docker(Store),
     /// In an OCI image layout.
-    Layout(PathBuf),
+    Layout(Arc<Layout>),
 }
 
 impl Images {
@@ -24,7 +25,7 @@ impl Images {
     pub(crate) async fn output(&self, id: &OciDigest) -> Result<Output, EngineError> {
         match self {
             Self::Docker(store) => store.output(id).await,
-            Self::Layout(_) => Err(not_yet()),
+            Self::Layout(layout) => Ok(layout.output(id)?.0),
         }
     }
 
@@ -32,7 +33,7 @@ impl Images {
     pub(crate) async fn present(&self, outputs: &[&Output]) -> Result<Vec<Presence>, EngineError> {
         match self {
             Self::Docker(store) => store.present(outputs).await,
-            Self::Layout(_) => Err(not_yet()),
+            Self::Layout(layout) => layout.present(outputs),
         }
     }
 
@@ -45,7 +46,7 @@ impl Images {
     ) -> Result<Content, EngineError> {
         match self {
             Self::Docker(store) => store.content(built, known, files).await,
-            Self::Layout(_) => Err(not_yet()),
+            Self::Layout(layout) => layout.content(&built.output.id, known),
         }
     }
 
@@ -57,7 +58,7 @@ impl Images {
     ) -> Result<(), EngineError> {
         match self {
             Self::Docker(store) => store.tag(id, references).await,
-            Self::Layout(_) => Err(not_yet()),
+            Self::Layout(layout) => layout.tag(id, references),
         }
     }
 
@@ -65,11 +66,15 @@ impl Images {
     pub(crate) async fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
         match self {
             Self::Docker(store) => store.remove(id).await,
-            Self::Layout(_) => Err(not_yet()),
+            Self::Layout(layout) => layout.remove(id),
         }
     }
-}
 
-fn not_yet() -> EngineError {
-    EngineError::Unsupported("images of a buildkitd cannot be kept yet".to_owned())
+    /// Clears away what a killed process left.
+    pub(crate) fn recover(&self) -> Result<(), EngineError> {
+        match self {
+            Self::Docker(_) => Ok(()),
+            Self::Layout(layout) => layout.recover(),
+        }
+    }
 }

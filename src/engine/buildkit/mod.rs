@@ -32,6 +32,7 @@ use crate::engine::buildkit::store::Store;
 use crate::engine::docker::api::Api;
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::endpoint::Endpoint;
+use crate::engine::layout::Layout;
 use crate::engine::{
     Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request,
 };
@@ -113,7 +114,7 @@ impl BuildKit {
                 (Daemon::Docker(Arc::clone(&api)), Images::Docker(Store::new(api)))
             }
             Target::Buildkitd { endpoint, layout } => {
-                (Daemon::Buildkitd(endpoint), Images::Layout(layout))
+                (Daemon::Buildkitd(endpoint), Images::Layout(Arc::new(Layout::new(layout))))
             }
         };
         Ok(Self {
@@ -195,6 +196,10 @@ impl Engine for BuildKit {
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
         self.wait(self.images.remove(id))
+    }
+
+    fn recover(&self) -> Result<(), EngineError> {
+        self.images.recover()
     }
 }
 
