@@ -51,7 +51,7 @@ pub(crate) fn choose(settings: &Settings, configured: Option<&str>) -> Result<Ch
         },
         Some((EngineName::Buildkit, why)) => Choice {
             name: EngineName::Buildkit,
-            class: buildkit::DOCKER,
+            class: buildkit_class(&settings.environment),
             flavour: Flavour::BuildKit,
             note: format!("buildkit ({why})"),
         },
@@ -59,6 +59,10 @@ pub(crate) fn choose(settings: &Settings, configured: Option<&str>) -> Result<Ch
         None if settings.finds("buildah") => by_buildah("found on the PATH"),
         None => by_buildah("no engine was found"),
     })
+}
+
+fn buildkit_class(environment: &BTreeMap<String, String>) -> &'static str {
+    if environment.contains_key("BUILDKIT_HOST") { buildkit::LAYOUT } else { buildkit::DOCKER }
 }
 
 fn by_buildah(why: &str) -> Choice {
@@ -81,10 +85,18 @@ impl Choice {
         Ok(match self.name {
             EngineName::Simulate => Box::new(Simulate::open(root, state)?),
             EngineName::Buildkit => {
-                let host = environment.get("DOCKER_HOST").map(String::as_str);
-                let host = host.and_then(|host| host.strip_prefix("unix://"));
+                let unix = |name| environment.get(name).and_then(|host| host.strip_prefix("unix://"));
+                let target = match unix("BUILDKIT_HOST") {
+                    Some(socket) => Target::Buildkitd {
+                        endpoint: Endpoint::Unix(socket.into()),
+                        layout: state.join("oci"),
+                    },
+                    None => Target::Docker(Endpoint::Unix(
+                        unix("DOCKER_HOST").unwrap_or("/var/run/docker.sock").into(),
+                    )),
+                };
                 Box::new(BuildKit::new(buildkit::Options {
-                    target: Target::Docker(Endpoint::Unix(host.unwrap_or("/var/run/docker.sock").into())),
+                    target,
                     credentials: Default::default(),
                     environment: environment.clone(),
                     root: root.to_owned(),

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 use crate::engine::EngineError;
 use crate::engine::buildkit::layers::Files;
 use crate::engine::buildkit::link::{Daemon, PATIENCE, unavailable};
+use crate::engine::docker::endpoint::Endpoint;
 use crate::image::Platform;
 
 /// What a daemon is and can do.
@@ -26,6 +27,9 @@ pub(crate) struct Abilities {
     pub(crate) names_contexts: bool,
     /// Whether it knows `source-date-epoch`: BuildKit 0.11.
     pub(crate) has_epoch: bool,
+    /// Whether it can give that time to the files in layers as well: BuildKit 0.13, but not into the
+    /// store of a Docker Engine, which needs layers as they were unpacked.
+    pub(crate) rewrites_times: bool,
     /// The files of its store, where they lie on this machine.
     pub(crate) files: Option<Files>,
 }
@@ -36,6 +40,8 @@ const CONTEXTS_SINCE: (u32, u32) = (1, 42);
 const NAMES_SINCE: (u32, u32) = (1, 48);
 /// The first BuildKit that does.
 const BUILDKIT_NAMES_SINCE: (u32, u32) = (0, 16);
+/// The first whose exporters rewrite times.
+const REWRITES_SINCE: (u32, u32) = (0, 13);
 
 /// Asks.
 pub(crate) async fn probe(
@@ -61,18 +67,33 @@ pub(crate) async fn probe(
                 has_contexts: numbers(&version.api_version) >= Some(CONTEXTS_SINCE),
                 names_contexts: numbers(&version.api_version) >= Some(NAMES_SINCE),
                 has_epoch: buildkit.is_some(),
+                rewrites_times: false,
                 files: Some(Files { root: PathBuf::from(info.docker_root_dir), graph_driver }),
             })
         }
-        Daemon::Buildkitd(_) => Ok(Abilities {
-            version: format!("buildkitd {}", buildkit.as_deref().unwrap_or("before 0.11")),
-            platform: Platform::host(),
-            has_contexts: buildkit.is_some(),
-            names_contexts: buildkit.as_deref().and_then(numbers) >= Some(BUILDKIT_NAMES_SINCE),
-            has_epoch: buildkit.is_some(),
-            files: None,
-        }),
+        Daemon::Buildkitd(endpoint) => {
+            // The version that can be asked for it, oci-layout contexts and the exporter that
+            // writes blobs are of one age.
+            let Some(version) = buildkit else { return Err(too_old(endpoint)) };
+            let numbers = numbers(&version);
+            Ok(Abilities {
+                version: format!("buildkitd {version}"),
+                platform: Platform::host(),
+                has_contexts: true,
+                names_contexts: numbers >= Some(BUILDKIT_NAMES_SINCE),
+                has_epoch: true,
+                rewrites_times: numbers >= Some(REWRITES_SINCE),
+                files: None,
+            })
+        }
     }
+}
+
+fn too_old(endpoint: &Endpoint) -> EngineError {
+    EngineError::Unsupported(format!(
+        "the buildkitd at {endpoint} is older than 0.11, the first that takes parents from an image \
+         layout and writes images into one"
+    ))
 }
 
 /// The version; `None` before 0.11, which has no way to tell.

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveResponse};
+use bollard_buildkit_proto::moby::buildkit::v1::SolveResponse;
 
 use crate::context::{Entry, EntryKind};
 use crate::digest::{Digest, Hasher, OciDigest};
-use crate::engine::buildkit::BuildKit;
 use crate::engine::buildkit::abilities::Abilities;
+use crate::engine::buildkit::link::Link;
 use crate::engine::buildkit::pins::Pins;
 use crate::engine::buildkit::served::{Context, Served};
-use crate::engine::buildkit::link::Link;
 use crate::engine::buildkit::session::{Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
+use crate::engine::buildkit::{BuildKit, epoch};
 use crate::engine::secrets::Given;
 use crate::engine::vertex::progress::Tracker;
-use crate::engine::{Built, CacheUse, Cancel, EngineError, Parent, Progress, Request};
+use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request};
 
 /// The name of the Dockerfile that is sent, whatever it is called on the disk.
 const FILENAME: &str = "Dockerfile";
@@ -31,7 +31,7 @@ pub(crate) async fn run(
 ) -> Result<Built, EngineError> {
     let abilities = engine.abilities().await?;
     let link = engine.link().await?;
-    let pins = Pins::new(request, abilities.has_contexts, &in_store)?;
+    let pins = Pins::new(request, abilities.has_contexts, &|parent| engine.images.locate(parent))?;
     let names = Names::new(request, &pins, abilities);
     let session = session(engine, &link, request, &names).await?;
     let dockerfile = Served::Memory(vec![
@@ -44,7 +44,7 @@ pub(crate) async fn run(
 
     let solve = Solve {
         frontend: frontend(request, abilities, &names, (&pins, &session)),
-        exporters: vec![exporter(request, abilities)],
+        exporters: vec![engine.images.exporter(abilities, request.epoch)],
         ..Solve::default()
     };
     let mut tracker = Tracker::new(&request.parents);
@@ -54,14 +54,18 @@ pub(crate) async fn run(
         Served::Context(context) => context.take_trouble(),
         Served::Memory(_) => None,
     };
-    let answer = match (solved, trouble) {
-        (Ok(answer), None) => answer,
-        (_, Some(trouble)) => return Err(trouble),
-        (Err(ended), None) => return Err(solve::meaning(ended, &tracker, request)),
+    let solved = match (solved, trouble) {
+        (_, Some(trouble)) => Err(trouble),
+        (solved, None) => solved.map_err(|ended| solve::meaning(ended, &tracker, request)),
     };
+    let answer = solved.inspect_err(|_| engine.images.note_waste())?;
     let id = built_id(&answer)?;
+    let (output, created) = engine.images.output(&id).await?;
+    if abilities.has_epoch && created.is_some_and(|time| epoch::is_later(&time, request.epoch)) {
+        engine.say_once(epoch::IGNORED, progress);
+    }
     Ok(Built {
-        output: engine.images.output(&id).await?,
+        output,
         steps: tracker.steps(),
         cached_steps: tracker.cached_steps(),
     })
@@ -75,7 +79,11 @@ async fn session(
     names: &Names,
 ) -> Result<Arc<Session>, EngineError> {
     let given = Given::new(&request.secrets, &request.ssh, &engine.root, &engine.environment)?;
-    let offer = Offer { credentials: engine.credentials.clone(), given: given.into() };
+    let offer = Offer {
+        layout: engine.images.layout().cloned(),
+        credentials: engine.credentials.clone(),
+        given: given.into(),
+    };
     let workspace = Digest::of_content(engine.root.as_os_str().as_bytes()).to_string();
     if names.prefix.is_some() {
         let kind = format!("{:?} {:?}", request.secrets, request.ssh);
@@ -136,11 +144,6 @@ fn digest(files: &[Entry]) -> Digest {
     hasher.finish()
 }
 
-/// Where a parent is: in the store, under its immutable key tag.
-fn in_store(parent: &Parent) -> String {
-    format!("docker-image://{}", parent.pinned)
-}
-
 /// The options of the Dockerfile frontend (moby/buildkit `frontend/dockerui/config.go`).
 fn frontend(
     request: &Request,
@@ -179,15 +182,6 @@ fn frontend(
         options.insert("frontend.caps".to_owned(), needs.to_owned());
     }
     options
-}
-
-/// Into the image store, without a name: it gets names when it is known what it is.
-fn exporter(request: &Request, abilities: &Abilities) -> Exporter {
-    let mut attributes = BTreeMap::new();
-    if abilities.has_epoch {
-        attributes.insert("source-date-epoch".to_owned(), request.epoch.to_string());
-    }
-    Exporter { r#type: "moby".to_owned(), attrs: attributes.into_iter().collect() }
 }
 
 fn built_id(answer: &SolveResponse) -> Result<OciDigest, EngineError> {

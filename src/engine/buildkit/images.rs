@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
+
 use crate::digest::{Digest, OciDigest};
+use crate::engine::buildkit::abilities::Abilities;
 use crate::engine::buildkit::layers::Files;
+use crate::engine::buildkit::session::content::STORE;
 use crate::engine::buildkit::store::Store;
 use crate::engine::layout::Layout;
-use crate::engine::{Built, Content, EngineError, Presence};
+use crate::engine::{Built, Content, EngineError, Parent, Presence};
 use crate::history::Output;
 
 /// The images.
@@ -21,11 +25,66 @@ pub(crate) enum Images {
 }
 
 impl Images {
-    /// What is there of an image that was just built.
-    pub(crate) async fn output(&self, id: &OciDigest) -> Result<Output, EngineError> {
+    /// Our layout, if they are in one.
+    pub(crate) fn layout(&self) -> Option<&Arc<Layout>> {
         match self {
-            Self::Docker(store) => store.output(id).await,
-            Self::Layout(layout) => Ok(layout.output(id)?.0),
+            Self::Docker(_) => None,
+            Self::Layout(layout) => Some(layout),
+        }
+    }
+
+    /// Where BuildKit finds a parent: in the daemon's store under its immutable key tag, or in our
+    /// layout, which it asks the session for (moby/buildkit `frontend/dockerui/namedcontext.go`).
+    pub(crate) fn locate(&self, parent: &Parent) -> String {
+        match self {
+            Self::Docker(_) => format!("docker-image://{}", parent.pinned),
+            Self::Layout(_) => format!("oci-layout://{STORE}@{}", parent.id),
+        }
+    }
+
+    /// What makes an image of a result and puts it there, without a name: it gets names when it is
+    /// known what it is.
+    ///
+    /// A layout gets files and no tar (`exporter/oci`, `tar`), which come blob by blob, and only
+    /// those that it does not have. Layers are gzipped, as the exporter does by itself: so they
+    /// are pushed as they are and under the digest that is recorded, BuildKit packs each of them
+    /// once, and those of base images come that way already.
+    pub(crate) fn exporter(&self, abilities: &Abilities, epoch: u64) -> Exporter {
+        let mut attributes = BTreeMap::new();
+        let mut attribute = |name: &str, value: &str| {
+            attributes.insert(name.to_owned(), value.to_owned());
+        };
+        let kind = match self {
+            Self::Docker(_) => "moby",
+            Self::Layout(_) => {
+                attribute("tar", "false");
+                "oci"
+            }
+        };
+        if abilities.has_epoch {
+            attribute("source-date-epoch", &epoch.to_string());
+        }
+        if abilities.rewrites_times {
+            attribute("rewrite-timestamp", "true");
+        }
+        Exporter { r#type: kind.to_owned(), attrs: attributes.into_iter().collect() }
+    }
+
+    /// What is there of an image that was just built, and when its config says that it was made.
+    pub(crate) async fn output(
+        &self,
+        id: &OciDigest,
+    ) -> Result<(Output, Option<String>), EngineError> {
+        match self {
+            Self::Docker(store) => Ok((store.output(id).await?, None)),
+            Self::Layout(layout) => layout.output(id),
+        }
+    }
+
+    /// Notes that a build was given up, and may have left something.
+    pub(crate) fn note_waste(&self) {
+        if let Self::Layout(layout) = self {
+            layout.note_waste();
         }
     }
 

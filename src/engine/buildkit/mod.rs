@@ -7,6 +7,7 @@
 
 mod abilities;
 mod build;
+mod epoch;
 mod images;
 mod layers;
 mod link;
@@ -19,6 +20,7 @@ mod store;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Builder, Runtime};
@@ -97,6 +99,8 @@ pub struct BuildKit {
     credentials: Arc<Credentials>,
     environment: BTreeMap<String, String>,
     root: PathBuf,
+    /// What was said, and need not be said of every image.
+    said: AtomicBool,
 }
 
 impl BuildKit {
@@ -127,11 +131,19 @@ impl BuildKit {
             credentials: Arc::new(options.credentials),
             environment: options.environment,
             root: options.root,
+            said: AtomicBool::new(false),
         })
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
+    }
+
+    /// Says something that holds for all builds with the first of them.
+    fn say_once(&self, text: &str, progress: &mut dyn FnMut(Progress)) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            progress(Progress::Log(text.to_owned()));
+        }
     }
 
     /// The connection: the one that is open, else a new one.
@@ -162,7 +174,7 @@ impl Engine for BuildKit {
             class: self.class.to_owned(),
             version: abilities.version.clone(),
             platform: abilities.platform.clone(),
-            reproducible: false,
+            reproducible: abilities.rewrites_times,
         })
     }
 

@@ -7,6 +7,7 @@
 //! `session/grpc.go`.
 
 mod auth;
+pub(crate) mod content;
 mod files;
 mod health;
 mod secrets;
@@ -27,12 +28,14 @@ use tonic::transport::Server;
 
 use crate::engine::buildkit::served::Served;
 use crate::engine::buildkit::session::auth::Auth;
+use crate::engine::buildkit::session::content::Content;
 use crate::engine::buildkit::session::files::Files;
 use crate::engine::buildkit::session::health::{Health, Pulse};
 use crate::engine::buildkit::session::secrets::Secrets;
 use crate::engine::buildkit::session::ssh::Ssh;
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::stream::Stream;
+use crate::engine::layout::Layout;
 use crate::engine::secrets::Given;
 
 /// The calls that are answered, as the daemon is told when the session opens. It does not try others.
@@ -87,6 +90,8 @@ impl Drop for Serving {
 /// What a session can be asked for beside files.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Offer {
+    /// The images, where we keep them and not the daemon.
+    pub(crate) layout: Option<Arc<Layout>>,
     /// Registry credentials.
     pub(crate) credentials: Arc<Credentials>,
     /// Secrets and agents.
@@ -107,15 +112,18 @@ pub(crate) struct Session {
 
 impl Session {
     /// The headers that open a session with a shared key.
-    pub(crate) fn headers(id: &str, shared_key: &str) -> BTreeMap<&'static str, Vec<String>> {
+    pub(crate) fn headers(
+        id: &str,
+        shared_key: &str,
+        offer: &Offer,
+    ) -> BTreeMap<&'static str, Vec<String>> {
+        let images = if offer.layout.is_some() { &content::METHODS[..] } else { &[] };
+        let methods = METHODS.iter().chain(images).map(|method| (*method).to_owned());
         BTreeMap::from([
             ("X-Docker-Expose-Session-Uuid", vec![id.to_owned()]),
             ("X-Docker-Expose-Session-Name", vec!["imgraph".to_owned()]),
             ("X-Docker-Expose-Session-Sharedkey", vec![shared_key.to_owned()]),
-            (
-                "X-Docker-Expose-Session-Grpc-Method",
-                METHODS.iter().map(|method| (*method).to_owned()).collect(),
-            ),
+            ("X-Docker-Expose-Session-Grpc-Method", methods.collect()),
         ])
     }
 
@@ -130,7 +138,8 @@ impl Session {
             .add_service(FileSyncServer::new(Files(Arc::clone(&contexts))))
             .add_service(AuthServer::new(Auth(Arc::clone(&offer.credentials))))
             .add_service(SecretsServer::new(Secrets(Arc::clone(&offer.given))))
-            .add_service(SshServer::new(Ssh(Arc::clone(&offer.given))));
+            .add_service(SshServer::new(Ssh(Arc::clone(&offer.given))))
+            .add_optional_service(offer.layout.clone().map(Content));
         // After the one connection there is none to wait for, and the server must not end.
         let connections = tokio_stream::StreamExt::chain(
             tokio_stream::once(Ok::<_, std::io::Error>(stream)),
