@@ -3,16 +3,20 @@
 //! imgraph decides; an engine builds. An engine knows nothing of keys, plans or records: it is
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
+pub mod archive;
 pub mod buildah;
 pub mod buildkit;
 pub mod cause;
+pub mod command_line;
 pub mod content;
 pub mod docker;
 pub mod instructions;
 pub mod layout;
 pub mod message;
+pub mod program;
 pub mod secrets;
 pub mod simulate;
+pub mod staging;
 pub mod tarsplit;
 pub mod vertex;
 
@@ -54,6 +58,17 @@ pub trait Engine: Send + Sync {
 
     /// Points references at an image of the store, moving them where they exist.
     fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError>;
+
+    /// Sends an image of the store to the registries of references that point at it, which may be
+    /// there already. Blocks like [`Engine::build`]; the references move in the order in which they
+    /// are given.
+    fn push(
+        &self,
+        id: &OciDigest,
+        references: &[String],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError>;
 
     /// Removes an image that nothing shall refer to any more. References of others stay: an image
     /// that still has one stays too. May be put off until no build runs.
@@ -109,10 +124,30 @@ pub struct Request {
     pub secrets: Vec<String>,
     /// SSH agents, as `--ssh` takes them.
     pub ssh: Vec<String>,
+    /// The network of RUN: `default`, `none` or `host`; `None` is what the engine does untold. One
+    /// that cannot be had is [`EngineError::Unsupported`].
+    pub network: Option<String>,
+    /// Names that RUN finds an address for, as `--add-host` takes them (`db:10.0.0.7`).
+    pub hosts: Vec<String>,
+    /// Whether registries are asked for images from outside although the store has them. Parents
+    /// never are: they are pinned.
+    pub pull: bool,
+    /// Caches of steps to read, as buildx takes them (`type=registry,ref=..`, `type=local,src=..`);
+    /// a bare reference means `type=registry,ref=REFERENCE`. One that cannot be used is no failure
+    /// but a [`Progress::Warning`].
+    pub cache_from: Vec<String>,
+    /// Caches of steps to write, likewise (`type=inline`, `type=local,dest=..`).
+    pub cache_to: Vec<String>,
+    /// Whether a list of what is in the image is attached to it; never part of its identity. An
+    /// engine that attaches none says so in a [`Progress::Warning`].
+    pub sbom: bool,
+    /// How much of how it was built is attached to the image, `min` or `max`; likewise.
+    pub provenance: Option<String>,
     /// The references that shall point at the result: the key tag only, as long as it is not known
     /// whether the result will be kept.
     pub references: Vec<String>,
-    /// The time that everything in the image gets, in seconds since the Unix epoch.
+    /// The time that everything in the image gets, files included where the engine can give them
+    /// one, in seconds since the Unix epoch.
     pub epoch: u64,
     /// Whether the engine's own cache is left unused.
     pub cache: CacheUse,
@@ -156,6 +191,9 @@ pub enum Progress {
     },
     /// A line of output, without its end.
     Log(String),
+    /// What people should know though the work goes on, one sentence. What concerns every image
+    /// alike is said once by each engine.
+    Warning(String),
 }
 
 /// A built image.

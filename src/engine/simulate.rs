@@ -84,6 +84,7 @@ enum ContentOf {
 enum Change {
     Image { id: OciDigest },
     Tag { id: OciDigest, references: Vec<String> },
+    Push { id: OciDigest, references: Vec<String> },
     Remove { id: OciDigest },
 }
 
@@ -223,6 +224,28 @@ impl Engine for Simulate {
         store.change(Change::Tag { id: id.clone(), references: references.to_vec() })
     }
 
+    fn push(
+        &self,
+        id: &OciDigest,
+        references: &[String],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        if cancel.is_raised() {
+            return Err(EngineError::Cancelled);
+        }
+        let mut store = self.store();
+        let strangers = references.iter().find(|reference| store.tags.get(*reference) != Some(id));
+        if let Some(reference) = strangers {
+            let text = format!("`{reference}` is not image {id} in the store");
+            return Err(EngineError::Unavailable(text));
+        }
+        for reference in references {
+            progress(Progress::Log(format!("simulated push of {reference}")));
+        }
+        store.change(Change::Push { id: id.clone(), references: references.to_vec() })
+    }
+
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
         self.store().change(Change::Remove { id: id.clone() })
     }
@@ -275,6 +298,8 @@ impl Store {
                     self.tags.insert(reference, id.clone());
                 }
             }
+            // The registries are not kept: nothing asks what they have.
+            Change::Push { .. } => (),
             Change::Remove { id } => {
                 self.tags.retain(|_, tagged| *tagged != id);
                 self.images.remove(&id);

@@ -3,6 +3,7 @@
 //! Every key is optional. [`parse`] reports everything that is wrong at once, unknown keys with the
 //! key that was probably meant. Nothing here knows which images exist: `graph` checks that.
 
+mod builder;
 mod quantity;
 mod read;
 mod toml_reader;
@@ -13,6 +14,7 @@ use globset::GlobSet;
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::image::{ImageName, Platform};
+pub use crate::layers::builder::Builder;
 
 /// What `layers.toml` says; the default is what holds without one.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +26,8 @@ pub struct Layers {
     pub layers: Vec<Layer>,
     /// `[image."name"]`
     pub images: BTreeMap<ImageName, ImageSettings>,
+    /// `[[builder]]`, in order.
+    pub builders: Vec<Builder>,
 }
 
 /// `[workspace]`

@@ -10,13 +10,13 @@ use crate::image::{ImageName, Platform};
 use crate::layers::toml_reader::{TableReader, UNKNOWN_KEY, WRONG_VALUE};
 use crate::layers::{
     Cutoff, Externals, ImageSettings, Layer, Layers, NameRule, Prepare, RuleLevel, Rules,
-    WorkspaceSettings, quantity,
+    WorkspaceSettings, builder, quantity,
 };
 
 /// The text is not TOML.
 const NOT_TOML: &str = "IG001";
 /// The same name twice, or a name that nothing has.
-const BAD_NAME: &str = "IG004";
+pub(crate) const BAD_NAME: &str = "IG004";
 
 const WORKSPACE_KEYS: &[&str] = &[
     "images",
@@ -65,7 +65,7 @@ pub(crate) fn layers(text: &str) -> (Layers, Vec<Diagnostic>) {
             return (Layers::default(), problems);
         }
     };
-    let known = ["workspace", "layer", "image"];
+    let known = ["workspace", "layer", "image", "builder"];
     let top =
         TableReader::new("layers.toml", (root.get_ref(), Span::default()), &known, &mut problems);
     let workspace = top.table("workspace", &mut problems);
@@ -74,7 +74,8 @@ pub(crate) fn layers(text: &str) -> (Layers, Vec<Diagnostic>) {
     let layers: Vec<Layer> = rows.into_iter().map(|row| layer(row, &mut problems)).collect();
     check_layer_names(&layers, &mut problems);
     let images = images(&top, &mut problems);
-    (Layers { workspace: workspace.unwrap_or_default(), layers, images }, problems)
+    let builders = builder::builders(&top, &mut problems);
+    (Layers { workspace: workspace.unwrap_or_default(), layers, images, builders }, problems)
 }
 
 fn workspace_settings(table: (&DeTable<'_>, Span), problems: &mut Problems) -> WorkspaceSettings {

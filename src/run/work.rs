@@ -122,6 +122,10 @@ impl<'a> LogWriter<'a> {
     fn progress(&mut self, progress: Progress) {
         match progress {
             Progress::Log(line) => self.line(&line),
+            Progress::Warning(message) => {
+                let image = Some(self.image.clone());
+                tell(self.sender, What::Warning { image, message });
+            }
             Progress::Step { number, total, text, cached } => {
                 let of = total.map_or_else(String::new, |total| format!("/{total}"));
                 let mark = if cached { " (cached)" } else { "" };

@@ -12,12 +12,11 @@ use crate::engine::buildah::arguments::{self, Scratch};
 use crate::engine::buildah::isolation::Isolation;
 use crate::engine::buildah::leftovers::{self, Marker};
 use crate::engine::buildah::output::Output;
-use crate::engine::buildah::program::not_run;
-use crate::engine::buildah::staging::{Staged, Transfer};
 use crate::engine::buildah::store::Container;
 use crate::engine::buildah::traffic::{Chores, Interrupted};
 use crate::engine::buildah::{Buildah, failure, pins};
 use crate::engine::instructions::{self, Instruction};
+use crate::engine::staging::{Staged, Transfer};
 use crate::engine::{Built, Cancel, EngineError, Progress, Request};
 use crate::process::{self, Exit};
 
@@ -58,7 +57,7 @@ pub fn run(
     let swept = sweep(engine, &marker);
     let done = do_chores(engine, engine.traffic.leave(interrupted));
     drop(staged);
-    match ended.map_err(|error| not_run(&error))? {
+    match ended.map_err(|error| engine.program.not_run(&error))? {
         Exit::Code(0) => {}
         exit => return Err(failure::classify(exit, &output, &instructions, &request.scratch)),
     }

@@ -24,15 +24,8 @@ pub fn classify(
     let error = error
         .replace(&format!("under \"{}\"", scratch.join("context").display()), "in the context");
     let error = error.replace(&format!("{}/", scratch.display()), "");
-    match (exit, error.is_empty()) {
-        (Exit::Stopped, _) => return EngineError::Cancelled,
-        (Exit::Signal(signal), true) => {
-            return EngineError::Unavailable(format!("buildah was killed by signal {signal}"));
-        }
-        (Exit::Code(code), true) => {
-            return EngineError::Unavailable(format!("buildah ended with {code} and said nothing"));
-        }
-        _ => {}
+    if let Some(error) = without_words(exit, &error) {
+        return error;
     }
     let Some((step, cause)) = output.step.as_ref().and_then(|step| cause(&error, step)) else {
         return outside_a_step(&error, output, instructions);
@@ -54,6 +47,35 @@ pub fn classify(
         Class::Unavailable => EngineError::Unavailable(message),
         Class::Auth | Class::User => EngineError::Step { message, line, exit_code: None },
     }
+}
+
+/// Classifies a failed push. What a registry refuses for another reason than a credential it will
+/// refuse again.
+pub fn of_push(exit: Exit, output: &Output) -> EngineError {
+    let error = output.error.join(" ");
+    if let Some(error) = without_words(exit, &error) {
+        return error;
+    }
+    let message = one_line(&error);
+    match class(&error) {
+        Class::Auth => EngineError::Auth(message),
+        Class::Unavailable => EngineError::Unavailable(message),
+        Class::User => EngineError::Unsupported(message),
+    }
+}
+
+/// A failure that is no matter of what buildah said last.
+fn without_words(exit: Exit, error: &str) -> Option<EngineError> {
+    Some(match (exit, error.is_empty()) {
+        (Exit::Stopped, _) => EngineError::Cancelled,
+        (Exit::Signal(signal), true) => {
+            EngineError::Unavailable(format!("buildah was killed by signal {signal}"))
+        }
+        (Exit::Code(code), true) => {
+            EngineError::Unavailable(format!("buildah ended with {code} and said nothing"))
+        }
+        (Exit::Code(_) | Exit::Signal(_), false) => return None,
+    })
 }
 
 /// The part of the message behind `building at STEP "..": `.

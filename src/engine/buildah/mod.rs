@@ -8,7 +8,7 @@
 //!
 //! What it cannot do: with chroot isolation buildah 1.28 itself sometimes loses the last lines of a
 //! command; and a trigger `ONBUILD RUN --mount=..,rw` of a base image may write to a context whose
-//! files are links (see [`staging`]).
+//! files are links (see [`crate::engine::staging`]).
 
 pub mod arguments;
 pub mod build;
@@ -19,11 +19,9 @@ pub mod leftovers;
 pub mod names;
 pub mod output;
 pub mod pins;
-pub mod program;
-pub mod staging;
+pub mod push;
 pub mod storage;
 pub mod store;
-
 pub mod traffic;
 
 use std::collections::BTreeMap;
@@ -32,10 +30,10 @@ use std::sync::{Mutex, OnceLock};
 
 use crate::digest::{Digest, OciDigest};
 use crate::engine::buildah::isolation::Isolation;
-use crate::engine::buildah::program::Program;
 use crate::engine::buildah::storage::{Location, Storage, Surroundings};
 use crate::engine::buildah::store::{Image, Layer, Store};
 use crate::engine::buildah::traffic::Traffic;
+use crate::engine::program::Program;
 use crate::engine::{
     Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request, content,
 };
@@ -80,7 +78,7 @@ impl Buildah {
     /// The engine with these options. Starts nothing yet.
     pub fn new(options: Options) -> Self {
         Self {
-            program: Program::new(options.program.clone(), options.storage.clone()),
+            program: program(options.program.clone(), options.storage.as_ref()),
             version: OnceLock::new(),
             store: OnceLock::new(),
             isolation: Mutex::new(options.isolation),
@@ -233,6 +231,16 @@ impl Engine for Buildah {
         self.program.answer(arguments).map(|_| ())
     }
 
+    fn push(
+        &self,
+        id: &OciDigest,
+        references: &[String],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        push::run(self, id, references, cancel, progress)
+    }
+
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
         if self.traffic.postpone(id) { Ok(()) } else { self.remove_unreferenced(id) }
     }
@@ -241,6 +249,12 @@ impl Engine for Buildah {
         let dead = leftovers::of_the_dead(self.store()?)?;
         build::remove_containers(self, &dead)
     }
+}
+
+/// The program on this store, or on its default one.
+fn program(path: PathBuf, storage: Option<&Storage>) -> Program {
+    let arguments = storage.map(Storage::arguments).unwrap_or_default();
+    Program::new(path, arguments, "`apt-get install buildah`")
 }
 
 fn find<'a>(images: &'a [Image], id: &OciDigest) -> Result<&'a Image, EngineError> {

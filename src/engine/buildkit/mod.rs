@@ -206,6 +206,16 @@ impl Engine for BuildKit {
         self.wait(self.images.tag(id, references))
     }
 
+    fn push(
+        &self,
+        _: &OciDigest,
+        references: &[String],
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        self.wait(self.store.push(references, &self.credentials, (cancel, progress)))
+    }
+
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
         self.wait(self.images.remove(id))
     }

@@ -1,6 +1,7 @@
 //! One build: the call that solves it, the stream that tells of it, and its end.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -151,6 +152,20 @@ fn take(update: StatusResponse, tracker: &mut Tracker, progress: &mut dyn FnMut(
     }
 }
 
+/// What broke a connection, from the outside to the inside.
+fn causes(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let inner = error.to_string();
+        if !text.contains(&inner) {
+            text = format!("{text}: {inner}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// A solve that failed, as what it means.
 pub(crate) fn meaning(
     ended: Ended,
@@ -161,6 +176,11 @@ pub(crate) fn meaning(
         Ended::Cancelled => EngineError::Cancelled,
         Ended::Silent => {
             EngineError::Unavailable("BuildKit has said nothing for a minute".to_owned())
+        }
+        // What has a cause on this side was never said by the daemon.
+        Ended::Failed(status) if status.source().is_some() => {
+            let cause = causes(&status);
+            EngineError::Unavailable(format!("the connection to BuildKit was lost: {cause}"))
         }
         // Nobody here gave it up.
         Ended::Failed(status) if status.code() == Code::Cancelled => {

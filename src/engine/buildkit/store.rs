@@ -5,17 +5,28 @@
 //! attestations, is called by that of its index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::digest::{Digest, OciDigest};
 use crate::engine::buildkit::layers::Files;
 use crate::engine::content::config::Config;
-use crate::engine::docker::api::{Api, Inspected};
-use crate::engine::{Built, Content, EngineError, Presence, content};
+use crate::engine::cause::{Class, class};
+use crate::engine::docker::api::{Api, Inspected, Said};
+use crate::engine::docker::credentials::Credentials;
+use crate::engine::message::one_line;
+use crate::engine::{Built, Cancel, Content, EngineError, Presence, Progress, archive, content};
 use crate::history::Output;
 use crate::reference::Reference;
+
+/// The header for a registry that is told no name: an empty object, in base64.
+const ANONYMOUS: &str = "e30=";
+/// How often a raised cancel is looked for.
+const TICK: Duration = Duration::from_millis(50);
 
 /// The store.
 #[derive(Debug)]
@@ -78,7 +89,10 @@ impl Store {
             unknown.retain(|layer| !read.contains_key(layer));
         }
         if !unknown.is_empty() {
-            todo!()
+            let mut known = known.clone();
+            known.extend(read.clone());
+            let exported = self.api.export(id.as_str(), move |tar| archive::content(tar, &known));
+            read.extend(exported.await?.layers);
         }
         let digest = |layer: &OciDigest| known.get(layer).or_else(|| read.get(layer)).copied();
         let digests: Option<Vec<Digest>> = config.diff_ids.iter().map(digest).collect();
@@ -104,6 +118,32 @@ impl Store {
         Ok(())
     }
 
+    /// Pushes references of an image, in their order.
+    pub(crate) async fn push(
+        &self,
+        references: &[String],
+        credentials: &Arc<Credentials>,
+        (cancel, progress): (&Cancel, &mut dyn FnMut(Progress)),
+    ) -> Result<(), EngineError> {
+        for reference in references {
+            let (repository, tag) = split(reference)?;
+            let header = header(credentials, reference).await?;
+            progress(Progress::Log(format!("pushing {reference}")));
+            let mut failure = None;
+            let mut said = |said: Said| match said.error {
+                Some(error) => failure = Some(error),
+                None if said.id.is_empty() => progress(Progress::Log(said.status)),
+                None => {}
+            };
+            let pushing = self.api.push((&repository, &tag), &header, &mut said);
+            unless_cancelled(cancel, pushing).await??;
+            if let Some(error) = failure {
+                return Err(refused(reference, &error));
+            }
+        }
+        Ok(())
+    }
+
     async fn inspect(&self, id: &OciDigest) -> Result<Inspected, EngineError> {
         let found = self.api.inspect(id.as_str()).await?;
         found.ok_or_else(|| EngineError::Unavailable(format!("the store has no image {id}")))
@@ -121,6 +161,46 @@ fn config(inspected: &Inspected) -> Result<Config, content::config::ConfigError>
         "rootfs": { "diff_ids": inspected.root_fs.layers },
     });
     Config::parse(document.to_string().as_bytes())
+}
+
+/// What the daemon is to tell the registry of a reference.
+async fn header(credentials: &Arc<Credentials>, reference: &str) -> Result<String, EngineError> {
+    let parsed = Reference::parse(reference);
+    let parsed = parsed.map_err(|error| EngineError::Unsupported(format!("{reference}: {error}")))?;
+    let credentials = Arc::clone(credentials);
+    // A credential helper is a program.
+    let asked = tokio::task::spawn_blocking(move || credentials.for_host(&parsed.domain));
+    let found = asked.await.map_err(|error| EngineError::Unavailable(error.to_string()))?;
+    let found = found.map_err(|error| EngineError::Auth(error.to_string()))?;
+    Ok(found.map_or_else(|| ANONYMOUS.to_owned(), |credential| credential.header()))
+}
+
+/// A push that failed, by the words of daemon and registry.
+fn refused(reference: &str, error: &str) -> EngineError {
+    let message = one_line(&format!("cannot push {reference}: {error}"));
+    match class(error) {
+        Class::Auth => EngineError::Auth(message),
+        Class::User => EngineError::Unsupported(message),
+        Class::Unavailable => EngineError::Unavailable(message),
+    }
+}
+
+/// Waits for something, but not longer than until `cancel` is raised: then it is dropped.
+async fn unless_cancelled<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = T>,
+) -> Result<T, EngineError> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            () = tokio::time::sleep(TICK) => {
+                if cancel.is_raised() {
+                    return Err(EngineError::Cancelled);
+                }
+            }
+        }
+    }
 }
 
 /// A reference as the store lists it.

@@ -5,7 +5,7 @@
 //! crate would do the same with two hundred more crates, and none exposes `/grpc`.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{self, Receiver};
 
 use crate::engine::docker::endpoint::Endpoint;
 use crate::engine::docker::stream::{Protocol, Stream};
@@ -134,6 +135,44 @@ pub struct RootFs {
     pub layers: Option<Vec<String>>,
 }
 
+/// A line of what a daemon says while it works.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Said {
+    /// What it does.
+    pub status: String,
+    /// Which layer that is about; empty where it is about none.
+    pub id: String,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// The pieces of a body, to be read by a thread that may block.
+struct Pieces {
+    receiver: Receiver<io::Result<Bytes>>,
+    piece: Bytes,
+}
+
+impl Pieces {
+    fn new(receiver: Receiver<io::Result<Bytes>>) -> Self {
+        Self { receiver, piece: Bytes::new() }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.piece = piece?,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.piece.len());
+        buffer[..length].copy_from_slice(&self.piece.split_to(length));
+        Ok(length)
+    }
+}
+
 #[derive(Deserialize)]
 struct Refusal {
     message: String,
@@ -186,25 +225,52 @@ impl Api {
         }
     }
 
-    /// The image as a tar, as `docker save` writes it.
-    pub async fn export(&self, image: &str) -> Result<Incoming, ApiError> {
-        let (response, _) = self
-            .send(Method::GET, &format!("/images/{image}/get"), &BTreeMap::new(), Keep::Never)
-            .await?;
-        Ok(response.into_body())
+    /// Reads the image as a tar, as `docker save` writes it, on a thread of its own.
+    pub async fn export<T: Send + 'static>(
+        &self,
+        image: &str,
+        read: impl FnOnce(&mut dyn Read) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let path = format!("/images/{image}/get");
+        let (response, _) = self.send(Method::GET, &path, &BTreeMap::new(), Keep::Never).await?;
+        let (sender, receiver) = mpsc::channel(4);
+        let reading = tokio::task::spawn_blocking(move || read(&mut Pieces::new(receiver)));
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let piece = frame.map(|frame| frame.into_data().unwrap_or_default());
+            if sender.send(piece.map_err(io::Error::other)).await.is_err() {
+                break; // it has read enough
+            }
+        }
+        drop(sender);
+        let read = reading.await.map_err(io::Error::other).flatten();
+        read.map_err(|error| ApiError::Answer(format!("the archive of image {image}: {error}")))
     }
 
-    /// Pushes a reference. What the daemon says comes line by line, as JSON.
+    /// Pushes a reference with a credential as `X-Registry-Auth` takes it. What the daemon says of
+    /// it is handed on line by line; a failure comes as the last of them.
     pub async fn push(
         &self,
-        repository: &str,
-        tag: &str,
+        (repository, tag): (&str, &str),
         credential: &str,
-    ) -> Result<Incoming, ApiError> {
+        said: &mut dyn FnMut(Said),
+    ) -> Result<(), ApiError> {
         let path = format!("/images/{repository}/push?tag={}", escaped(tag));
         let headers = BTreeMap::from([("X-Registry-Auth", vec![credential.to_owned()])]);
         let (response, _) = self.send(Method::POST, &path, &headers, Keep::Never).await?;
-        Ok(response.into_body())
+        let mut body = response.into_body();
+        let mut open = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let piece = frame.map_err(|error| broken(&error))?.into_data().unwrap_or_default();
+            open.extend_from_slice(&piece);
+            while let Some(end) = open.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = open.drain(..=end).collect();
+                if let Ok(line) = serde_json::from_slice(&line) {
+                    said(line);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Turns a connection into a stream of HTTP/2 (`/grpc`, `/session`).

@@ -31,7 +31,7 @@ impl auth_server::Auth for Auth {
         let found = found.map_err(|error| Status::internal(error.to_string()))?;
         let found = found.map_err(|error| Status::unauthenticated(error.to_string()))?;
         let answer = found.map_or_else(CredentialsResponse::default, |found| {
-            let (username, secret) = found.login();
+            let (username, secret) = found.user_and_secret();
             CredentialsResponse { username: username.to_owned(), secret: secret.to_owned() }
         });
         Ok(Response::new(answer))

@@ -88,7 +88,7 @@ impl Drop for Serving {
 }
 
 /// What a session can be asked for beside files.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Offer {
     /// The images, where we keep them and not the daemon.
     pub(crate) layout: Option<Arc<Layout>>,

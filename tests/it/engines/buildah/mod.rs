@@ -105,6 +105,13 @@ impl Bench {
             parents: Vec::new(),
             secrets: Vec::new(),
             ssh: Vec::new(),
+            network: None,
+            hosts: Vec::new(),
+            pull: false,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            sbom: false,
+            provenance: None,
             references: Vec::new(),
             epoch: 0,
             cache: CacheUse::Use,
@@ -190,6 +197,7 @@ fn shown(progress: &Progress) -> String {
             format!("{number}/{total} {text}{}", if *cached { " CACHED" } else { "" })
         }
         Progress::Log(line) => format!("| {line}"),
+        Progress::Warning(text) => format!("warning: {text}"),
     }
 }
 
