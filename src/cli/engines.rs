@@ -1,7 +1,7 @@
 //! Which engine builds, and what it is called in records.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::args::EngineName;
 use crate::cli::failure::{Exit, Failure};
@@ -10,8 +10,12 @@ use crate::dockerfile::Flavour;
 use crate::engine::Engine;
 use crate::engine::buildah::{self, Buildah};
 use crate::engine::buildkit::{self, BuildKit, Target};
-use crate::engine::docker::endpoint::Endpoint;
+use crate::engine::docker::ConfigError;
+use crate::engine::docker::buildkitd::buildkit_endpoint;
+use crate::engine::docker::credentials::Credentials;
+use crate::engine::docker::endpoint::{DEFAULT_SOCKET, docker_endpoint};
 use crate::engine::simulate::{self, Simulate};
+use crate::run::with_causes;
 
 /// An engine that was chosen, before anything is asked of it.
 #[derive(Clone, Debug)]
@@ -65,6 +69,31 @@ fn buildkit_class(environment: &BTreeMap<String, String>) -> &'static str {
     if environment.contains_key("BUILDKIT_HOST") { buildkit::LAYOUT } else { buildkit::DOCKER }
 }
 
+fn buildkit_engine(
+    root: &Path,
+    state: &Path,
+    environment: &BTreeMap<String, String>,
+) -> Result<Box<dyn Engine>, Failure> {
+    let failed = |error: ConfigError| Failure::new(Exit::UNAVAILABLE, with_causes(&error));
+    let home = PathBuf::from(environment.get("HOME").map_or("/", String::as_str));
+    let target = match environment.get("BUILDKIT_HOST") {
+        Some(host) => Target::Buildkitd {
+            endpoint: buildkit_endpoint(host, None).map_err(failed)?,
+            layout: state.join("oci"),
+        },
+        None => {
+            let found = docker_endpoint(environment, &home, Path::new(DEFAULT_SOCKET));
+            Target::Docker(found.map_err(failed)?.endpoint)
+        }
+    };
+    Ok(Box::new(BuildKit::new(buildkit::Options {
+        target,
+        credentials: Credentials::load(environment, &home).map_err(failed)?,
+        environment: environment.clone(),
+        root: root.to_owned(),
+    })?))
+}
+
 fn by_buildah(why: &str) -> Choice {
     Choice {
         name: EngineName::Buildah,
@@ -84,24 +113,7 @@ impl Choice {
     ) -> Result<Box<dyn Engine>, Failure> {
         Ok(match self.name {
             EngineName::Simulate => Box::new(Simulate::open(root, state)?),
-            EngineName::Buildkit => {
-                let unix = |name| environment.get(name).and_then(|host| host.strip_prefix("unix://"));
-                let target = match unix("BUILDKIT_HOST") {
-                    Some(socket) => Target::Buildkitd {
-                        endpoint: Endpoint::Unix(socket.into()),
-                        layout: state.join("oci"),
-                    },
-                    None => Target::Docker(Endpoint::Unix(
-                        unix("DOCKER_HOST").unwrap_or("/var/run/docker.sock").into(),
-                    )),
-                };
-                Box::new(BuildKit::new(buildkit::Options {
-                    target,
-                    credentials: Default::default(),
-                    environment: environment.clone(),
-                    root: root.to_owned(),
-                })?)
-            }
+            EngineName::Buildkit => buildkit_engine(root, state, environment)?,
             EngineName::Auto | EngineName::Buildah => {
                 let environment = environment.clone();
                 Box::new(Buildah::new(buildah::Options { environment, ..Default::default() }))

@@ -12,7 +12,7 @@ use crate::engine::buildkit::abilities::Abilities;
 use crate::engine::buildkit::link::Link;
 use crate::engine::buildkit::pins::Pins;
 use crate::engine::buildkit::served::{Context, Served};
-use crate::engine::buildkit::session::{Offer, Session};
+use crate::engine::buildkit::session::{END_OF_PREFIX, Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
 use crate::engine::buildkit::{BuildKit, epoch};
 use crate::engine::secrets::Given;
@@ -120,8 +120,8 @@ impl Names {
         let dockerfile = Digest::of_content(&pins.dockerfile).to_string();
         Self {
             dockerfile: format!("{image}-{}-dockerfile", &dockerfile[..16]),
-            context: format!("{image}-context"),
-            prefix: Some(image.to_string()),
+            context: format!("{image}{END_OF_PREFIX}context"),
+            prefix: Some(format!("{image}@")),
             ignore,
         }
     }

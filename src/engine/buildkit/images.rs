@@ -11,8 +11,9 @@ use crate::engine::buildkit::abilities::Abilities;
 use crate::engine::buildkit::layers::Files;
 use crate::engine::buildkit::session::content::STORE;
 use crate::engine::buildkit::store::Store;
+use crate::engine::docker::credentials::Credentials;
 use crate::engine::layout::Layout;
-use crate::engine::{Built, Content, EngineError, Parent, Presence};
+use crate::engine::{Built, Cancel, Content, EngineError, Parent, Presence, Progress};
 use crate::history::Output;
 
 /// The images.
@@ -118,6 +119,23 @@ impl Images {
         match self {
             Self::Docker(store) => store.tag(id, references).await,
             Self::Layout(layout) => layout.tag(id, references),
+        }
+    }
+
+    /// Pushes references, in their order.
+    pub(crate) async fn push(
+        &self,
+        references: &[String],
+        credentials: &Arc<Credentials>,
+        (cancel, progress): (&Cancel, &mut dyn FnMut(Progress)),
+    ) -> Result<(), EngineError> {
+        match self {
+            Self::Docker(store) => store.push(references, credentials, (cancel, progress)).await,
+            Self::Layout(_) => Err(EngineError::Unsupported(
+                "images that a buildkitd built are not pushed by imgraph; `skopeo copy \
+                 oci:.imgraph/oci:REFERENCE docker://REFERENCE` does"
+                    .to_owned(),
+            )),
         }
     }
 

@@ -142,7 +142,7 @@ impl BuildKit {
     /// Says something that holds for all builds with the first of them.
     fn say_once(&self, text: &str, progress: &mut dyn FnMut(Progress)) {
         if !self.said.swap(true, Ordering::Relaxed) {
-            progress(Progress::Log(text.to_owned()));
+            progress(Progress::Warning(text.to_owned()));
         }
     }
 
@@ -213,7 +213,7 @@ impl Engine for BuildKit {
         cancel: &Cancel,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
-        self.wait(self.store.push(references, &self.credentials, (cancel, progress)))
+        self.wait(self.images.push(references, &self.credentials, (cancel, progress)))
     }
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {

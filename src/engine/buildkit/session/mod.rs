@@ -51,6 +51,10 @@ const METHODS: [&str; 6] = [
 /// A daemon asks every five seconds whether we live. If it has not for so long, it does not itself.
 const SILENCE: Duration = Duration::from_mins(1);
 
+/// What stands between the prefix and the rest of a name that the daemon puts together. No image name
+/// has it.
+pub(crate) const END_OF_PREFIX: &str = "@-";
+
 /// What builds serve, by the name that the daemon asks for.
 #[derive(Debug, Default)]
 pub(crate) struct Contexts(Mutex<BTreeMap<String, Arc<Served>>>);
@@ -64,12 +68,24 @@ impl Contexts {
     }
 
     fn find(&self, name: &str) -> Option<Arc<Served>> {
-        self.lock().get(name).cloned()
+        self.lock().get(with_one_prefix(name)).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Served>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A name with its prefix once: BuildKit 0.32 puts it in front of one that has it already
+/// (moby/buildkit `solver/llbsolver/policy.go`, `normalizedSourceIdentifier`, since 93999f407).
+fn with_one_prefix(name: &str) -> &str {
+    let Some(end) = name.find(END_OF_PREFIX) else { return name };
+    let prefix = &name[..end + END_OF_PREFIX.len()];
+    let mut name = name;
+    while let Some(rest) = name.strip_prefix(prefix).filter(|rest| rest.starts_with(prefix)) {
+        name = rest;
+    }
+    name
 }
 
 /// Something that is served as long as this lives.
@@ -165,5 +181,22 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.server.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_counts_once_however_often_it_is_there() {
+        for (name, expected) in [
+            ("a@-context", "a@-context"),
+            ("a@-a@-a@-context", "a@-context"),
+            ("a-a@-context", "a-a@-context"),
+            ("a-dockerfile", "a-dockerfile"),
+        ] {
+            assert_eq!(with_one_prefix(name), expected);
+        }
     }
 }
