@@ -47,9 +47,10 @@ impl Images {
     /// known what it is.
     ///
     /// A layout gets files and no tar (`exporter/oci`, `tar`), which come blob by blob, and only
-    /// those that it does not have. Layers are gzipped, as the exporter does by itself: so they
-    /// are pushed as they are and under the digest that is recorded, BuildKit packs each of them
-    /// once, and those of base images come that way already.
+    /// those that it does not have. Layers are gzipped, so that they are pushed as they are and under
+    /// the digest that is recorded, and go over a network once; but lightly, because rewriting times
+    /// packs them twice. 300 MB of programs on two cores: unpacked 3 s, level 1 8 s and 122 MB, the
+    /// usual level 17 s and 108 MB.
     pub(crate) fn exporter(&self, abilities: &Abilities, epoch: u64) -> Exporter {
         let mut attributes = BTreeMap::new();
         let mut attribute = |name: &str, value: &str| {
@@ -59,6 +60,8 @@ impl Images {
             Self::Docker(_) => "moby",
             Self::Layout(_) => {
                 attribute("tar", "false");
+                attribute("compression", "gzip");
+                attribute("compression-level", "1");
                 "oci"
             }
         };

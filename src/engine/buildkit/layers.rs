@@ -70,7 +70,7 @@ impl Files {
         let document: Document = serde_json::from_slice(&fs::read(blobs.join(image.hex()))?)?;
         let layer = document.layers.get(row).ok_or(io::ErrorKind::Unsupported)?;
         let blob = File::open(blobs.join(layer.digest.hex()))?;
-        content::blob::digest(&layer.media_type, blob)
+        content::blob::digest(&layer.media_type, blob)?.ok_or(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -36,7 +36,7 @@ use crate::engine::content::config::Config;
 use crate::engine::layout::blobs::Blobs;
 use crate::engine::layout::document::{Blob, Document};
 use crate::engine::layout::index::{Descriptor, Index, Name};
-use crate::engine::{Content, EngineError, Presence, content};
+use crate::engine::{Content, EngineError, Presence, archive, content};
 use crate::history::Output;
 
 /// What `oci-layout` says.
@@ -130,15 +130,18 @@ impl Layout {
         let layers: BTreeMap<&OciDigest, &Blob> =
             config.diff_ids.iter().zip(&image.layers).collect();
         let unknown = layers.par_iter().filter(|(diff_id, _)| !known.contains_key(diff_id));
-        let read = unknown.map(|(diff_id, layer)| {
+        let read = unknown.filter_map(|(diff_id, layer)| {
             let digest = self.blobs.open(&layer.digest);
             let digest = digest.and_then(|blob| content::blob::digest(&layer.media_type, blob));
-            let digest = digest.map_err(|error| self.broken(&layer.digest, error))?;
-            Ok(((*diff_id).clone(), digest))
+            let digest = digest.map_err(|error| self.broken(&layer.digest, error)).transpose()?;
+            Some(digest.map(|digest| ((*diff_id).clone(), digest)))
         });
         let read: BTreeMap<OciDigest, Digest> = read.collect::<Result<_, EngineError>>()?;
-        let digest = |diff_id| known.get(diff_id).or_else(|| read.get(diff_id)).copied();
-        let digests: Vec<Digest> = config.diff_ids.iter().filter_map(digest).collect();
+        let digest = |diff_id: &OciDigest| {
+            let digest = known.get(diff_id).or_else(|| read.get(diff_id)).copied();
+            digest.unwrap_or_else(|| archive::unread(diff_id))
+        };
+        let digests: Vec<Digest> = config.diff_ids.iter().map(digest).collect();
         Ok(Content { id: content::id(&config, &digests), layers: read.into_iter().collect() })
     }
 
