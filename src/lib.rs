@@ -20,6 +20,7 @@ pub mod diagnostic;
 pub mod reference;
 pub mod gopath;
 pub mod lines;
+pub mod secret;
 
 // Core: values in, values out.
 pub mod ignorefile;

@@ -39,6 +39,9 @@ pub struct Arguments {
     /// The engine that builds [default: the first that is there]
     #[arg(long, value_enum, global = true, env = "IMGRAPH_ENGINE")]
     pub engine: Option<EngineName>,
+    /// The builder of the engine, where it has several
+    #[arg(long, value_name = "NAME", global = true, env = "IMGRAPH_BUILDER")]
+    pub builder: Option<String>,
     /// When to use colours
     #[arg(
         long,
@@ -74,6 +77,8 @@ pub enum EngineName {
     Buildah,
     /// BuildKit: the one in a Docker Engine, or a buildkitd
     Buildkit,
+    /// The buildx plugin of docker, for builders that only it reaches
+    Buildx,
     /// No engine: scripted by simulate.toml, for trying things out
     Simulate,
 }

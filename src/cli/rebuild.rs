@@ -106,7 +106,7 @@ struct Asked<'a> {
 
 fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Summary, Failure> {
     let Asked { session, selected, arguments, settings, timer } = *asked;
-    let engine = session.choice.open(&session.root, &session.state, &settings.environment)?;
+    let engine = session.choice.open(&session.root, &session.state, settings)?;
     let stat = StatCache::load(&session.state);
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
     let disk = session.disk(&stat);

@@ -21,6 +21,8 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The engine that was asked for.
     pub engine: Option<EngineName>,
+    /// The builder that was asked for.
+    pub builder: Option<String>,
     /// Whether standard output gets colours.
     pub color_out: bool,
     /// Whether standard error gets colours.
@@ -52,6 +54,7 @@ impl Settings {
         Ok(Self {
             directory,
             engine: arguments.engine,
+            builder: arguments.builder.clone(),
             color_out: color(arguments.color, io::stdout().is_terminal()),
             color_err: color(arguments.color, io::stderr().is_terminal()),
             ci: ci(),

@@ -1,6 +1,6 @@
 //! The command line of a build, and what must not be on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 /// The words of a command line.
@@ -27,11 +27,15 @@ impl Words {
     }
 
     /// Build arguments. Returns those that belong into the environment of the program, where other
-    /// users of the machine cannot read them.
-    pub fn build_arguments(&mut self, args: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    /// users of the machine cannot read them. Variables that are `taken` have to stay as they are.
+    pub fn build_arguments(
+        &mut self,
+        args: &BTreeMap<String, String>,
+        taken: &BTreeSet<String>,
+    ) -> Vec<(String, String)> {
         let mut hidden = Vec::new();
         for (name, value) in args {
-            if steers_the_program(name) || value.contains('\0') {
+            if steers_the_program(name) || taken.contains(name) || value.contains('\0') {
                 self.pair("--build-arg", format!("{name}={value}"));
             } else {
                 self.pair("--build-arg", name);
@@ -109,7 +113,8 @@ mod tests {
 
     fn told(name: &str) -> (Vec<OsString>, Vec<(String, String)>) {
         let mut words = Words::default();
-        let hidden = words.build_arguments(&[(name.to_owned(), "hunter2".to_owned())].into());
+        let hidden = words
+            .build_arguments(&[(name.to_owned(), "hunter2".to_owned())].into(), &BTreeSet::new());
         (words.0, hidden)
     }
 

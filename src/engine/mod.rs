@@ -3,13 +3,18 @@
 //! imgraph decides; an engine builds. An engine knows nothing of keys, plans or records: it is
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
+pub mod agents;
 pub mod archive;
 pub mod buildah;
 pub mod buildkit;
+pub mod buildx;
 pub mod cause;
 pub mod command_line;
 pub mod content;
 pub mod docker;
+#[cfg(test)]
+mod fixture;
+pub mod given;
 pub mod instructions;
 pub mod layout;
 pub mod message;
@@ -92,6 +97,8 @@ pub struct Capabilities {
     pub platform: Platform,
     /// Whether images come out with the same bytes when built again from the same inputs.
     pub reproducible: bool,
+    /// What it cannot do that others of its kind can, for people: "it cannot ..".
+    pub lacks: Vec<&'static str>,
 }
 
 /// One image to build.

@@ -132,6 +132,7 @@ impl Engine for Simulate {
             version: "scripted".to_owned(),
             platform: Platform::host(),
             reproducible: true,
+            lacks: Vec::new(),
         })
     }
 

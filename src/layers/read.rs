@@ -1,6 +1,7 @@
 //! From TOML to [`Layers`], with every mistake reported.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use toml::de::{DeTable, DeValue};
@@ -12,6 +13,7 @@ use crate::layers::{
     Cutoff, Externals, ImageSettings, Layer, Layers, NameRule, Prepare, RuleLevel, Rules,
     WorkspaceSettings, builder, quantity,
 };
+use crate::secret::{Secret, SecretError, Ssh};
 
 /// The text is not TOML.
 const NOT_TOML: &str = "IG001";
@@ -274,11 +276,27 @@ fn image(name: &ImageName, table: (&DeTable<'_>, Span), problems: &mut Problems)
         args: reader.text_map("args", problems).into_iter().collect(),
         labels: reader.text_map("labels", problems).into_iter().collect(),
         platforms: platforms.into_iter().filter_map(|text| platform(text, problems)).collect(),
-        secrets: list("secrets", problems),
-        ssh: list("ssh", problems),
+        secrets: mounted::<Secret>(&reader, "secrets", problems),
+        ssh: mounted::<Ssh>(&reader, "ssh", problems),
         prepare: prepare.and_then(|table| prepare_command(name, table, problems)),
         span: reader.span,
     }
+}
+
+/// Texts as `--secret` or `--ssh` takes them.
+fn mounted<T: FromStr<Err = SecretError>>(
+    reader: &TableReader<'_>,
+    key: &str,
+    problems: &mut Problems,
+) -> Vec<String> {
+    let texts = reader.texts(key, problems).unwrap_or_default();
+    for (text, span) in &texts {
+        if let Err(error) = text.parse::<T>() {
+            let message = format!("`{key}` of {} cannot have `{text}`: {error}", reader.name);
+            problems.push(Diagnostic::error(WRONG_VALUE, message).at(*span));
+        }
+    }
+    texts.into_iter().map(|(text, _)| text).collect()
 }
 
 fn prepare_command(

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::engine::buildah::isolation::Isolation;
 use crate::engine::command_line::Words;
+use crate::engine::given::Flags;
 use crate::engine::{CacheUse, Request};
 
 /// The files of a build in its own directory.
@@ -49,7 +50,7 @@ pub fn build(
     request: &Request,
     isolation: Isolation,
     contexts: &[String],
-    marker: &str,
+    given: &Flags,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
     let scratch = Scratch(&request.scratch);
     let mut arguments = Words::default();
@@ -67,18 +68,17 @@ pub fn build(
     if let Some(target) = &request.target {
         arguments.pair("--target", target);
     }
-    let hidden = arguments.build_arguments(&request.args);
+    let hidden = arguments.build_arguments(&request.args, &given.variables);
     for (name, value) in &request.labels {
         arguments.pair("--label", format!("{name}={value}"));
     }
     for context in contexts {
         arguments.pair("--build-context", context);
     }
-    for secret in &request.secrets {
+    for secret in &given.secrets {
         arguments.pair("--secret", secret);
     }
-    arguments.pair("--secret", marker);
-    for agent in &request.ssh {
+    for agent in &given.agents {
         arguments.pair("--ssh", agent);
     }
     for reference in &request.references {
@@ -94,38 +94,16 @@ pub fn build(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn request() -> Request {
-        Request {
-            image: "a".parse().unwrap(),
-            dockerfile_path: "/w/images/a/Dockerfile".into(),
-            dockerfile: Vec::new(),
-            context: "/w/images/a".into(),
-            files: Vec::new(),
-            target: None,
-            platform: "linux/arm64".parse().unwrap(),
-            args: std::collections::BTreeMap::new(),
-            labels: std::collections::BTreeMap::new(),
-            parents: Vec::new(),
-            secrets: Vec::new(),
-            ssh: Vec::new(),
-            network: None,
-            hosts: Vec::new(),
-            pull: false,
-            cache_from: Vec::new(),
-            cache_to: Vec::new(),
-            sbom: false,
-            provenance: None,
-            references: vec!["acme/a:ig-1".into()],
-            epoch: 7,
-            cache: CacheUse::Use,
-            scratch: "/s".into(),
-        }
-    }
+    use crate::engine::fixture::request;
 
     fn shown(request: &Request) -> (Vec<String>, Vec<(String, String)>) {
         let contexts = ["b=container-image://1".to_owned()];
-        let (arguments, hidden) = build(request, Isolation::Default, &contexts, "id=m");
+        let given = Flags {
+            secrets: vec!["id=m".into()],
+            agents: vec!["default=/agent".into()],
+            variables: ["TAKEN".to_owned()].into(),
+        };
+        let (arguments, hidden) = build(request, Isolation::Default, &contexts, &given);
         (arguments.into_iter().map(|word| word.into_string().unwrap()).collect(), hidden)
     }
 
@@ -145,6 +123,7 @@ mod tests {
                 "--platform=linux/arm64",
                 "--build-context=b=container-image://1",
                 "--secret=id=m",
+                "--ssh=default=/agent",
                 "--tag=acme/a:ig-1",
                 "/s/context",
             ]
@@ -162,17 +141,26 @@ mod tests {
     }
 
     #[test]
+    fn an_argument_that_would_steer_buildah_or_hide_a_secret_does_not_reach_its_environment() {
+        let names =
+            ["PATH", "http_proxy", "LD_PRELOAD", "BUILDAH_FORMAT", "STORAGE_DRIVER", "TAKEN"];
+        for name in names {
+            let mut request = request();
+            request.args.insert(name.into(), "x".into());
+            let (arguments, hidden) = shown(&request);
+            assert!(arguments.contains(&format!("--build-arg={name}=x")), "{name}");
+            assert!(hidden.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
     fn everything_else_is_passed_on() {
         let mut request = request();
         request.cache = CacheUse::Bypass;
         request.target = Some("t".into());
         request.labels.insert("l".into(), "v".into());
-        request.secrets.push("id=npm,env=NPM".into());
-        request.ssh.push("default".into());
         let (arguments, _) = shown(&request);
-        for word in
-            ["--no-cache", "--target=t", "--label=l=v", "--secret=id=npm,env=NPM", "--ssh=default"]
-        {
+        for word in ["--no-cache", "--target=t", "--label=l=v"] {
             assert!(arguments.contains(&word.to_owned()), "{word}");
         }
     }

@@ -52,6 +52,8 @@ pub struct Options {
     pub storage: Option<Storage>,
     /// How RUN commands are isolated; `None`: found out by trying.
     pub isolation: Option<Isolation>,
+    /// Where files of secrets and keys are looked for: the root of the workspace.
+    pub root: PathBuf,
     /// The environment that this process was started with.
     pub environment: BTreeMap<String, String>,
 }
@@ -59,7 +61,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let (storage, isolation, environment) = (None, None, BTreeMap::new());
-        Self { program: "buildah".into(), storage, isolation, environment }
+        Self { program: "buildah".into(), storage, isolation, root: PathBuf::new(), environment }
     }
 }
 
@@ -166,6 +168,7 @@ impl Engine for Buildah {
             platform: Platform::host(),
             // Layers are; the config of an image in Docker's format names the working container.
             reproducible: false,
+            lacks: Vec::new(),
         })
     }
 

@@ -25,13 +25,29 @@ pub(crate) struct Abilities {
     /// Whether it asks for the context of a build by a name of ours, so that one session can serve
     /// several: BuildKit 0.16, Docker 28.
     pub(crate) names_contexts: bool,
+    /// Whether it has a store of images: a Docker Engine.
+    pub(crate) keeps_images: bool,
     /// Whether it knows `source-date-epoch`: BuildKit 0.11.
     pub(crate) has_epoch: bool,
     /// Whether it can give that time to the files in layers as well: BuildKit 0.13, but not into the
     /// store of a Docker Engine, which needs layers as they were unpacked.
     pub(crate) rewrites_times: bool,
+    /// Whether images can have attestations: BuildKit 0.11, and a store that knows indices.
+    pub(crate) has_attestations: bool,
     /// The files of its store, where they lie on this machine.
     pub(crate) files: Option<Files>,
+}
+
+impl Abilities {
+    /// What it cannot do, for people.
+    pub(crate) fn lacks(&self) -> Vec<&'static str> {
+        let all = [
+            (self.has_contexts, "pin parents that a trigger names (Docker 23 can)"),
+            (self.has_epoch, "give images a fixed time (Docker 23 can)"),
+            (self.has_attestations, "attach an SBOM or provenance (the containerd store can)"),
+        ];
+        all.into_iter().filter(|(can, _)| !can).map(|(_, what)| what).collect()
+    }
 }
 
 /// The first Docker API whose BuildKit has named contexts: that of Docker 23.
@@ -66,7 +82,9 @@ pub(crate) async fn probe(
                 platform: platform.parse().unwrap_or_else(|_| Platform::host()),
                 has_contexts: numbers(&version.api_version) >= Some(CONTEXTS_SINCE),
                 names_contexts: numbers(&version.api_version) >= Some(NAMES_SINCE),
+                keeps_images: true,
                 has_epoch: buildkit.is_some(),
+                has_attestations: buildkit.is_some() && is_containerd,
                 rewrites_times: false,
                 files: Some(Files { root: PathBuf::from(info.docker_root_dir), graph_driver }),
             })
@@ -81,7 +99,9 @@ pub(crate) async fn probe(
                 platform: Platform::host(),
                 has_contexts: true,
                 names_contexts: numbers >= Some(BUILDKIT_NAMES_SINCE),
+                keeps_images: false,
                 has_epoch: true,
+                has_attestations: true,
                 rewrites_times: numbers >= Some(REWRITES_SINCE),
                 files: None,
             })

@@ -8,14 +8,14 @@ use bollard_buildkit_proto::moby::buildkit::v1::SolveResponse;
 
 use crate::context::{Entry, EntryKind};
 use crate::digest::{Digest, Hasher, OciDigest};
+use crate::engine::buildkit::BuildKit;
 use crate::engine::buildkit::abilities::Abilities;
+use crate::engine::buildkit::given::Given;
 use crate::engine::buildkit::link::Link;
-use crate::engine::buildkit::pins::Pins;
+use crate::engine::buildkit::pins::{self, Pins};
 use crate::engine::buildkit::served::{Context, Served};
 use crate::engine::buildkit::session::{END_OF_PREFIX, Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
-use crate::engine::buildkit::{BuildKit, epoch};
-use crate::engine::secrets::Given;
 use crate::engine::vertex::progress::Tracker;
 use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request};
 
@@ -42,14 +42,16 @@ pub(crate) async fn run(
     let _dockerfile = session.contexts.serve(names.dockerfile.clone(), dockerfile);
     let context = session.contexts.serve(names.context.clone(), context);
 
+    warn(engine, abilities, request, progress);
+    pull(engine, request, cancel).await?;
     let solve = Solve {
+        entitlements: entitlements(request),
         frontend: frontend(request, abilities, &names, (&pins, &session)),
         exporters: vec![engine.images.exporter(abilities, request.epoch)],
         ..Solve::default()
     };
     let mut tracker = Tracker::new(&request.parents);
-    let solved =
-        solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
+    let solved = solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
     let trouble = match &*context.served {
         Served::Context(context) => context.take_trouble(),
         Served::Memory(_) => None,
@@ -60,15 +62,14 @@ pub(crate) async fn run(
     };
     let answer = solved.inspect_err(|_| engine.images.note_waste())?;
     let id = built_id(&answer)?;
-    let (output, created) = engine.images.output(&id).await?;
-    if abilities.has_epoch && created.is_some_and(|time| epoch::is_later(&time, request.epoch)) {
-        engine.say_once(epoch::IGNORED, progress);
+    let output = engine.images.output(&id).await?;
+    if request.epoch != 0 && !engine.images.has_time(&id, request.epoch) {
+        engine.warn_once(
+            "images do not get the time that `epoch` gives them: this BuildKit ignores it",
+            progress,
+        );
     }
-    Ok(Built {
-        output,
-        steps: tracker.steps(),
-        cached_steps: tracker.cached_steps(),
-    })
+    Ok(Built { output, steps: tracker.steps(), cached_steps: tracker.cached_steps() })
 }
 
 /// The session of a build: that of the run for builds that are given the same, else its own.
@@ -78,7 +79,7 @@ async fn session(
     request: &Request,
     names: &Names,
 ) -> Result<Arc<Session>, EngineError> {
-    let given = Given::new(&request.secrets, &request.ssh, &engine.root, &engine.environment)?;
+    let given = Given::new(request, &engine.root, &engine.environment)?;
     let offer = Offer {
         layout: engine.images.layout().cloned(),
         credentials: engine.credentials.clone(),
@@ -155,8 +156,7 @@ fn frontend(
         ("filename".to_owned(), FILENAME.to_owned()),
         ("dockerfilekey".to_owned(), names.dockerfile.clone()),
         ("platform".to_owned(), request.platform.to_string()),
-        // An image of the store is used as it is there; others are pulled where they are missing.
-        ("image-resolve-mode".to_owned(), "local".to_owned()),
+        ("image-resolve-mode".to_owned(), resolve_mode(request, abilities).to_owned()),
     ]);
     if let Some(prefix) = &names.prefix {
         let id = format!("{prefix}:{}", session.id);
@@ -177,11 +177,74 @@ fn frontend(
     for (name, location) in &pins.contexts {
         options.insert(format!("context:{name}"), location.clone());
     }
+    match request.network.as_deref() {
+        None | Some("default") => {}
+        Some(mode) => drop(options.insert("force-network-mode".to_owned(), mode.to_owned())),
+    }
+    if !request.hosts.is_empty() {
+        let hosts: Vec<String> =
+            request.hosts.iter().map(|host| host.replacen(':', "=", 1)).collect();
+        options.insert("add-hosts".to_owned(), hosts.join(","));
+    }
+    if abilities.has_attestations {
+        if request.sbom {
+            options.insert("attest:sbom".to_owned(), String::new());
+        }
+        if let Some(mode) = &request.provenance {
+            options.insert("attest:provenance".to_owned(), format!("mode={mode}"));
+        }
+    }
     if abilities.has_contexts {
         let needs = "moby.buildkit.frontend.contexts+forward";
         options.insert("frontend.caps".to_owned(), needs.to_owned());
     }
     options
+}
+
+/// An image of the daemon's store is used as it is there, and others are pulled where they are
+/// missing; with `pull` they are anyway. Parents that it keeps are nowhere else.
+fn resolve_mode(request: &Request, abilities: &Abilities) -> &'static str {
+    let has_parents = abilities.keeps_images && !request.parents.is_empty();
+    if request.pull && !has_parents { "pull" } else { "local" }
+}
+
+/// Pulls what comes from outside, where BuildKit cannot be told to without pulling parents too.
+async fn pull(engine: &BuildKit, request: &Request, cancel: &Cancel) -> Result<(), EngineError> {
+    if !request.pull || request.parents.is_empty() {
+        return Ok(());
+    }
+    let mut externals: Vec<String> = pins::read(request)
+        .images
+        .into_iter()
+        .map(|image| image.reference)
+        .filter(|image| request.parents.iter().all(|parent| parent.reference != *image))
+        .collect();
+    externals.sort_unstable();
+    externals.dedup();
+    engine.images.pull(&externals, &request.platform, (&engine.credentials, cancel)).await
+}
+
+/// What a build may do that not every build may.
+fn entitlements(request: &Request) -> Vec<String> {
+    let is_host = request.network.as_deref() == Some("host");
+    if is_host { vec!["network.host".to_owned()] } else { Vec::new() }
+}
+
+/// Says what was asked for and cannot be had.
+fn warn(
+    engine: &BuildKit,
+    abilities: &Abilities,
+    request: &Request,
+    progress: &mut dyn FnMut(Progress),
+) {
+    let wants_attestations = request.sbom || request.provenance.is_some();
+    if wants_attestations && !abilities.has_attestations {
+        engine.warn_once(
+            "no SBOM and no provenance is attached: it takes a store that keeps them, which Docker's \
+             containerd store is",
+            progress,
+        );
+    }
 }
 
 fn built_id(answer: &SolveResponse) -> Result<OciDigest, EngineError> {

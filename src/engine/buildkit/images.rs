@@ -10,11 +10,12 @@ use crate::digest::{Digest, OciDigest};
 use crate::engine::buildkit::abilities::Abilities;
 use crate::engine::buildkit::layers::Files;
 use crate::engine::buildkit::session::content::STORE;
-use crate::engine::buildkit::store::Store;
+use crate::engine::buildkit::store::{Store, utc};
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::layout::Layout;
 use crate::engine::{Built, Cancel, Content, EngineError, Parent, Presence, Progress};
 use crate::history::Output;
+use crate::image::Platform;
 
 /// The images.
 #[derive(Debug)]
@@ -74,13 +75,10 @@ impl Images {
         Exporter { r#type: kind.to_owned(), attrs: attributes.into_iter().collect() }
     }
 
-    /// What is there of an image that was just built, and when its config says that it was made.
-    pub(crate) async fn output(
-        &self,
-        id: &OciDigest,
-    ) -> Result<(Output, Option<String>), EngineError> {
+    /// What is there of an image that was just built.
+    pub(crate) async fn output(&self, id: &OciDigest) -> Result<Output, EngineError> {
         match self {
-            Self::Docker(store) => Ok((store.output(id).await?, None)),
+            Self::Docker(store) => store.output(id).await,
             Self::Layout(layout) => layout.output(id),
         }
     }
@@ -89,6 +87,30 @@ impl Images {
     pub(crate) fn note_waste(&self) {
         if let Self::Layout(layout) = self {
             layout.note_waste();
+        }
+    }
+
+    /// Whether an image that was just built says it was made at this time, in seconds since the Unix
+    /// epoch.
+    pub(crate) fn has_time(&self, id: &OciDigest, epoch: u64) -> bool {
+        match self {
+            Self::Docker(store) => store.has_time(id, epoch),
+            Self::Layout(layout) => {
+                layout.created(id).is_some_and(|time| time.starts_with(&utc(epoch)))
+            }
+        }
+    }
+
+    /// Pulls images, although they may be there. A daemon that keeps none is told to with the build.
+    pub(crate) async fn pull(
+        &self,
+        references: &[String],
+        platform: &Platform,
+        (credentials, cancel): (&Arc<Credentials>, &Cancel),
+    ) -> Result<(), EngineError> {
+        match self {
+            Self::Docker(store) => store.pull(references, platform, (credentials, cancel)).await,
+            Self::Layout(_) => Ok(()),
         }
     }
 
@@ -125,17 +147,17 @@ impl Images {
         }
     }
 
-    /// Pushes references, in their order.
+    /// Pushes references of an image, in their order.
     pub(crate) async fn push(
         &self,
         references: &[String],
         credentials: &Arc<Credentials>,
-        (cancel, progress): (&Cancel, &mut dyn FnMut(Progress)),
+        watched: (&Cancel, &mut dyn FnMut(Progress)),
     ) -> Result<(), EngineError> {
         match self {
-            Self::Docker(store) => store.push(references, credentials, (cancel, progress)).await,
+            Self::Docker(store) => store.push(references, credentials, watched).await,
             Self::Layout(_) => Err(EngineError::Unsupported(
-                "images that a buildkitd built are not pushed by imgraph; `skopeo copy \
+                "images that a buildkitd built are not pushed yet; `skopeo copy \
                  oci:.imgraph/oci:REFERENCE docker://REFERENCE` does"
                     .to_owned(),
             )),

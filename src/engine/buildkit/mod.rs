@@ -7,7 +7,7 @@
 
 mod abilities;
 mod build;
-mod epoch;
+mod given;
 mod images;
 mod layers;
 mod link;
@@ -17,11 +17,10 @@ mod session;
 mod solve;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
@@ -97,10 +96,9 @@ pub struct BuildKit {
     link: Mutex<Option<Arc<Link>>>,
     abilities: OnceLock<Abilities>,
     credentials: Arc<Credentials>,
-    environment: BTreeMap<String, String>,
+    environment: Arc<BTreeMap<String, String>>,
     root: PathBuf,
-    /// What was said, and need not be said of every image.
-    said: AtomicBool,
+    warned: StdMutex<BTreeSet<&'static str>>,
 }
 
 impl BuildKit {
@@ -129,21 +127,22 @@ impl BuildKit {
             link: Mutex::default(),
             abilities: OnceLock::new(),
             credentials: Arc::new(options.credentials),
-            environment: options.environment,
+            environment: Arc::new(options.environment),
             root: options.root,
-            said: AtomicBool::new(false),
+            warned: StdMutex::default(),
         })
+    }
+
+    /// Warns of something that concerns every image alike: once.
+    fn warn_once(&self, text: &'static str, progress: &mut dyn FnMut(Progress)) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.insert(text) {
+            progress(Progress::Warning(text.to_owned()));
+        }
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
-    }
-
-    /// Says something that holds for all builds with the first of them.
-    fn say_once(&self, text: &str, progress: &mut dyn FnMut(Progress)) {
-        if !self.said.swap(true, Ordering::Relaxed) {
-            progress(Progress::Warning(text.to_owned()));
-        }
     }
 
     /// The connection: the one that is open, else a new one.
@@ -175,6 +174,7 @@ impl Engine for BuildKit {
             version: abilities.version.clone(),
             platform: abilities.platform.clone(),
             reproducible: abilities.rewrites_times,
+            lacks: abilities.lacks(),
         })
     }
 

@@ -65,7 +65,8 @@ fn key(reference: &str) -> String {
     familiar.strip_suffix(":latest").unwrap_or(&familiar).to_owned()
 }
 
-fn read(request: &Request) -> Reads {
+/// Our own reading of the Dockerfile of a request.
+pub(crate) fn read(request: &Request) -> Reads {
     let (dockerfile, _) = dockerfile::parse(&request.dockerfile);
     let question = reads::Request {
         target: request.target.as_deref(),

@@ -194,9 +194,14 @@ impl Api {
         self.get("/info").await
     }
 
-    /// All images of the store.
-    pub async fn images(&self) -> Result<Vec<Listed>, ApiError> {
-        self.get("/images/json").await
+    /// The images of the store whose references match one of these patterns; all, if there are
+    /// none. The containerd store takes milliseconds for each image that it tells of.
+    pub async fn images(&self, patterns: &[String]) -> Result<Vec<Listed>, ApiError> {
+        if patterns.is_empty() {
+            return self.get("/images/json").await;
+        }
+        let filters = serde_json::json!({ "reference": patterns }).to_string();
+        self.get(&format!("/images/json?filters={}", escaped(&filters))).await
     }
 
     /// One image; `None` where there is none.
@@ -256,8 +261,30 @@ impl Api {
         said: &mut dyn FnMut(Said),
     ) -> Result<(), ApiError> {
         let path = format!("/images/{repository}/push?tag={}", escaped(tag));
+        self.work(&path, credential, said).await
+    }
+
+    /// Pulls a reference for a platform, likewise.
+    pub async fn pull(
+        &self,
+        (reference, platform): (&str, &str),
+        credential: &str,
+        said: &mut dyn FnMut(Said),
+    ) -> Result<(), ApiError> {
+        let (reference, platform) = (escaped(reference), escaped(platform));
+        let path = format!("/images/create?fromImage={reference}&platform={platform}");
+        self.work(&path, credential, said).await
+    }
+
+    /// A call whose answer comes line by line while the daemon works.
+    async fn work(
+        &self,
+        path: &str,
+        credential: &str,
+        said: &mut dyn FnMut(Said),
+    ) -> Result<(), ApiError> {
         let headers = BTreeMap::from([("X-Registry-Auth", vec![credential.to_owned()])]);
-        let (response, _) = self.send(Method::POST, &path, &headers, Keep::Never).await?;
+        let (response, _) = self.send(Method::POST, path, &headers, Keep::Never).await?;
         let mut body = response.into_body();
         let mut open = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -324,7 +351,8 @@ impl Api {
         keep: Keep,
     ) -> Result<(Response<Incoming>, Option<SendRequest<Full<Bytes>>>), ApiError> {
         let mut sender = self.sender().await?;
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "docker");
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, "docker");
         for (name, values) in headers {
             for value in values {
                 request = request.header(*name, value);

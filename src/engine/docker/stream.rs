@@ -19,7 +19,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
@@ -61,7 +63,7 @@ impl<T: AsyncRead + AsyncWrite + Send> Transport for T {}
 pub struct Stream {
     transport: Pin<Box<dyn Transport>>,
     /// Raised when the stream is dropped, by whomever.
-    has_ended: Option<Raised>,
+    _at_end: Option<Raised>,
 }
 
 /// A flag that is raised on the way out.
@@ -76,12 +78,12 @@ impl Drop for Raised {
 impl Stream {
     /// A stream over anything that can be read and written.
     pub fn new(transport: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
-        Self { transport: Box::pin(transport), has_ended: None }
+        Self { transport: Box::pin(transport), _at_end: None }
     }
 
     /// The same stream, with a flag that is raised at its end.
     pub fn noting_its_end(self, flag: Arc<AtomicBool>) -> Self {
-        Self { has_ended: Some(Raised(flag)), ..self }
+        Self { _at_end: Some(Raised(flag)), ..self }
     }
 
     /// Connects to a daemon that speaks a protocol.

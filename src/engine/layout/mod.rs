@@ -22,11 +22,10 @@ mod index;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::{fs, io};
 
 use rayon::prelude::*;
 use serde_json::Value;
@@ -72,18 +71,22 @@ impl Layout {
         &self.blobs
     }
 
-    /// What is there of an image, and when its config says that it was made.
-    pub(crate) fn output(&self, id: &OciDigest) -> Result<(Output, Option<String>), EngineError> {
+    /// What is there of an image.
+    pub(crate) fn output(&self, id: &OciDigest) -> Result<Output, EngineError> {
         let image = self.image(id).map_err(|error| self.broken(id, error))?;
-        let (config, created) = self.config(&image)?;
-        let output = Output {
+        Ok(Output {
             id: id.clone(),
             size: image.layers.iter().map(|layer| layer.size).sum(),
+            diff_ids: self.config(&image)?.diff_ids,
             manifest: Some(image.manifest),
             references: Vec::new(),
-            diff_ids: config.diff_ids,
-        };
-        Ok((output, created))
+        })
+    }
+
+    /// When an image says that it was made.
+    pub(crate) fn created(&self, id: &OciDigest) -> Option<String> {
+        let config = self.blobs.read_json(&self.image(id).ok()?.config.digest).ok()??;
+        Some(config.get("created")?.as_str()?.to_owned())
     }
 
     /// Where outputs are: present with every blob, or missing.
@@ -98,18 +101,16 @@ impl Layout {
         let images: Vec<Option<Image>> = images.collect::<Result<_, _>>()?;
         let blobs: BTreeMap<&OciDigest, u64> =
             images.iter().flatten().flat_map(Image::blobs).collect();
-        let missing = blobs.par_iter().filter(|(digest, size)| {
-            self.blobs.size(digest) != Some(**size)
-        });
+        let missing =
+            blobs.par_iter().filter(|(digest, size)| self.blobs.size(digest) != Some(**size));
         let missing: BTreeSet<&OciDigest> = missing.map(|(digest, _)| *digest).collect();
         let presence = |(output, image): (&&Output, &Option<Image>)| match image {
-            Some(image) if image.blobs().all(|(digest, _)| !missing.contains(digest)) => {
-                output.presence(|reference| {
+            Some(image) if image.blobs().all(|(digest, _)| !missing.contains(digest)) => output
+                .presence(|reference| {
                     let name = Name::new(reference).ok();
                     let found = name.and_then(|name| names.get(&*name.short).copied());
                     found == Some(output.id.as_str())
-                })
-            }
+                }),
             _ => Presence::Missing,
         };
         Ok(outputs.iter().zip(&images).map(presence).collect())
@@ -122,7 +123,7 @@ impl Layout {
         known: &BTreeMap<OciDigest, Digest>,
     ) -> Result<Content, EngineError> {
         let image = self.image(id).map_err(|error| self.broken(id, error))?;
-        let (config, _) = self.config(&image)?;
+        let config = self.config(&image)?;
         if config.diff_ids.len() != image.layers.len() {
             let odd = io::Error::new(io::ErrorKind::InvalidData, "its config has other layers");
             return Err(self.broken(id, odd));
@@ -147,7 +148,8 @@ impl Layout {
 
     /// Points references at an image, moving them where they exist.
     pub(crate) fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError> {
-        let names: Vec<Name> = references.iter().map(|it| Name::new(it)).collect::<Result<_, _>>()?;
+        let names: Vec<Name> =
+            references.iter().map(|it| Name::new(it)).collect::<Result<_, _>>()?;
         let bytes = self.blobs.read(id).map_err(|error| self.broken(id, error))?;
         let document: Document = parsed(&bytes).map_err(|error| self.broken(id, error))?;
         let image = Descriptor {
@@ -221,17 +223,11 @@ impl Layout {
         Ok(Image { manifest, config, layers: document.layers })
     }
 
-    /// The config of an image, and when it says that it was made.
-    fn config(&self, image: &Image) -> Result<(Config, Option<String>), EngineError> {
+    fn config(&self, image: &Image) -> Result<Config, EngineError> {
         let digest = &image.config.digest;
-        let read = || {
-            let bytes = self.blobs.read(digest)?;
-            let config = Config::parse(&bytes).map_err(invalid)?;
-            let document: Value = serde_json::from_slice(&bytes)?;
-            let created = document.get("created").and_then(Value::as_str).map(str::to_owned);
-            Ok((config, created))
-        };
-        read().map_err(|error| self.broken(digest, error))
+        let config = self.blobs.read(digest);
+        let config = config.and_then(|bytes| Config::parse(&bytes).map_err(invalid));
+        config.map_err(|error| self.broken(digest, error))
     }
 
     fn index(&self) -> Result<Index, EngineError> {

@@ -171,6 +171,7 @@ mod tests {
                 format!("{number}/{total} {text}{}", if cached { " CACHED" } else { "" })
             }
             Progress::Log(line) => format!("| {line}"),
+            Progress::Warning(text) => format!("! {text}"),
         }
     }
 

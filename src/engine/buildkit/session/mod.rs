@@ -26,6 +26,7 @@ use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 
+use crate::engine::buildkit::given::Given;
 use crate::engine::buildkit::served::Served;
 use crate::engine::buildkit::session::auth::Auth;
 use crate::engine::buildkit::session::content::Content;
@@ -36,7 +37,6 @@ use crate::engine::buildkit::session::ssh::Ssh;
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::stream::Stream;
 use crate::engine::layout::Layout;
-use crate::engine::secrets::Given;
 
 /// The calls that are answered, as the daemon is told when the session opens. It does not try others.
 const METHODS: [&str; 6] = [

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server;
-use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
+use bollard_buildkit_proto::moby::buildkit::secrets::v1::{
+    GetSecretRequest, GetSecretResponse, secrets_server,
+};
 use tonic::{Request, Response, Status};
 
-use crate::engine::secrets::Given;
+use crate::engine::buildkit::given::Given;
 
 /// The service.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ impl secrets_server::Secrets for Secrets {
         let read = tokio::task::spawn_blocking(move || given.secret(&id)).await;
         let read = read.map_err(|error| Status::internal(error.to_string()))?;
         match read {
-            Ok(Some(data)) => Ok(Response::new(GetSecretResponse { data })),
+            Ok(Some(value)) => Ok(Response::new(GetSecretResponse { data: value.reveal() })),
             // A mount that is not required is left out then.
             Ok(None) => Err(Status::not_found("no such secret")),
             Err(error) => Err(Status::failed_precondition(error.to_string())),

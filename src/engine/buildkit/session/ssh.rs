@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::sshforward::v1::ssh_server;
 use bollard_buildkit_proto::moby::sshforward::v1::{
-    BytesMessage, CheckAgentRequest, CheckAgentResponse,
+    BytesMessage, CheckAgentRequest, CheckAgentResponse, ssh_server,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -14,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::engine::secrets::Given;
+use crate::engine::buildkit::given::Given;
 
 /// How the daemon names the agent that it wants (moby/buildkit `session/sshforward/ssh.go`).
 const KEY: &str = "buildkit.ssh.id";

@@ -65,6 +65,8 @@ pub struct Found {
     pub endpoint: Endpoint,
     /// For people: `DOCKER_HOST`, or ``the docker context `desktop-linux` ``.
     pub why: String,
+    /// Whether somebody said so; else it is only where docker's daemon usually is.
+    pub is_named: bool,
 }
 
 impl fmt::Display for Endpoint {
@@ -102,7 +104,7 @@ pub fn docker_endpoint(
             return usual(environment, &directory, socket);
         }
         let endpoint = host_endpoint(host, socket)?.secured(|| tls(environment, &directory))?;
-        return Ok(Found { endpoint, why: "DOCKER_HOST".to_owned() });
+        return Ok(Found { endpoint, why: "DOCKER_HOST".to_owned(), is_named: true });
     }
     let name = match variable(environment, "DOCKER_CONTEXT") {
         Some(name) => Some(name.to_owned()),
@@ -116,7 +118,7 @@ pub fn docker_endpoint(
         Some(host) => host_endpoint(&host, socket)?.secured(|| Ok(tls))?,
         None => Endpoint::Unix(socket.to_path_buf()),
     };
-    Ok(Found { endpoint, why: format!("the docker context `{name}`") })
+    Ok(Found { endpoint, why: format!("the docker context `{name}`"), is_named: true })
 }
 
 /// Where the daemon is if nobody says where.
@@ -129,18 +131,20 @@ fn usual(
         // As docker does: who asks for TLS does not mean the socket.
         let tls = tls(environment, directory)?;
         let endpoint = Endpoint::Tcp { host: LOCAL.to_owned(), port: TLS_PORT, tls };
-        return Ok(Found { endpoint, why: asking.to_owned() });
+        return Ok(Found { endpoint, why: asking.to_owned(), is_named: true });
     }
     let rootless = variable(environment, "XDG_RUNTIME_DIR")
         .map(|directory| Path::new(directory).join("docker.sock"))
         .filter(|rootless| !socket.exists() && rootless.exists());
     Ok(match rootless {
         Some(rootless) => {
-            Found { endpoint: Endpoint::Unix(rootless), why: "the rootless socket".to_owned() }
+            let (endpoint, why) = (Endpoint::Unix(rootless), "the rootless socket".to_owned());
+            Found { endpoint, why, is_named: false }
         }
         None => Found {
             endpoint: Endpoint::Unix(socket.to_path_buf()),
             why: "the default socket".to_owned(),
+            is_named: false,
         },
     })
 }
