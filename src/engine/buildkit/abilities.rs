@@ -14,6 +14,7 @@ use crate::engine::docker::endpoint::Endpoint;
 use crate::image::Platform;
 
 /// What a daemon is and can do.
+#[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct Abilities {
     /// For people.

@@ -8,6 +8,7 @@ mod messages;
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::future::ready;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -73,22 +74,22 @@ impl Service<http::Request<Body>> for Content {
         let layout = Arc::clone(&self.0);
         match request.uri().path() {
             INFO => Box::pin(async {
-                let serve = service_fn(move |request| info(Arc::clone(&layout), request));
+                let serve = service_fn(move |request| ready(info(&layout, &request)));
                 Ok(Grpc::new(ProstCodec::default()).unary(serve, request).await)
             }),
             READ => Box::pin(async {
-                let serve = service_fn(move |request| read(Arc::clone(&layout), request));
+                let serve = service_fn(move |request| ready(read(&layout, request)));
                 Ok(Grpc::new(ProstCodec::default()).server_streaming(serve, request).await)
             }),
             WRITE => Box::pin(async {
-                let serve = service_fn(move |request| write(Arc::clone(&layout), request));
+                let serve = service_fn(move |request| ready(write(Arc::clone(&layout), request)));
                 let codec = ProstCodec::default();
                 let mut grpc = Grpc::new(codec).max_decoding_message_size(LARGEST);
                 Ok(grpc.streaming(serve, request).await)
             }),
             path => {
                 let unknown = Status::unimplemented(path);
-                Box::pin(std::future::ready(Ok(unknown.into_http())))
+                Box::pin(ready(Ok(unknown.into_http())))
             }
         }
     }
@@ -105,9 +106,9 @@ fn digest(text: &str) -> Result<OciDigest, Status> {
     text.parse().map_err(|_| Status::invalid_argument(format!("{text:?} is no digest")))
 }
 
-async fn info(
-    layout: Arc<Layout>,
-    request: Request<InfoRequest>,
+fn info(
+    layout: &Layout,
+    request: &Request<InfoRequest>,
 ) -> Result<Response<InfoResponse>, Status> {
     check_store(request.metadata(), false)?;
     let digest = digest(&request.get_ref().digest)?;
@@ -118,8 +119,8 @@ async fn info(
 
 type Pieces = ReceiverStream<Result<ReadContentResponse, Status>>;
 
-async fn read(
-    layout: Arc<Layout>,
+fn read(
+    layout: &Layout,
     request: Request<ReadContentRequest>,
 ) -> Result<Response<Pieces>, Status> {
     check_store(request.metadata(), false)?;
@@ -165,7 +166,7 @@ async fn send(
 
 type States = ReceiverStream<Result<WriteContentResponse, Status>>;
 
-async fn write(
+fn write(
     layout: Arc<Layout>,
     request: Request<Streaming<WriteContentRequest>>,
 ) -> Result<Response<States>, Status> {
