@@ -18,6 +18,7 @@ use crate::engine::buildkit::session::{END_OF_PREFIX, Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
 use crate::engine::vertex::progress::Tracker;
 use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request};
+use crate::history::Output;
 
 /// The name of the Dockerfile that is sent, whatever it is called on the disk.
 const FILENAME: &str = "Dockerfile";
@@ -62,8 +63,11 @@ pub(crate) async fn run(
     };
     let answer = solved.inspect_err(|_| engine.images.note_waste())?;
     let id = built_id(&answer)?;
-    let output = engine.images.output(&id).await?;
-    if request.epoch != 0 && !engine.images.has_time(&id, request.epoch) {
+    let references = request.references.clone();
+    engine.images.tag(&id, &references).await?;
+    let output = Output { references, ..engine.images.output(&id).await? };
+    let is_asked_for = abilities.has_epoch || request.epoch != 0;
+    if is_asked_for && !engine.images.has_time(&id, request.epoch) {
         engine.warned.once(
             "images do not get the time that `epoch` gives them: this BuildKit ignores it",
             progress,

@@ -2,5 +2,6 @@
 
 mod bench;
 mod buildah;
+mod buildkitd;
 mod buildx;
 mod differential;
