@@ -19,7 +19,7 @@ use crate::cli::plan::Preview;
 use crate::cli::session::{Planned, STATE_DIR, Selected, Session, plan};
 use crate::cli::settings::{self, Settings, write};
 use crate::clock::{self, Timer};
-use crate::engine::{CacheUse, Engine};
+use crate::engine::Engine;
 use crate::event::{Event, Summary, What};
 use crate::gather::inputs;
 use crate::gather::stat::{Keep, StatCache};
@@ -109,6 +109,8 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     let engine = session.choice.open(&session.root, &session.state, &settings.environment)?;
     let stat = StatCache::load(&session.state);
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
+    let uncached =
+        if arguments.building.no_cache { selected.asked.clone() } else { BTreeSet::new() };
     let disk = session.disk(&stat);
     let history = ledger.history().clone();
     // The store is asked while the disk is read.
@@ -131,7 +133,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         scratch: session.state.join("tmp").join(&id),
         jobs: settings::jobs(arguments.jobs),
         failure_limit: failure_limit(arguments),
-        cache: if arguments.no_cache { CacheUse::Bypass } else { CacheUse::Use },
+        pull: arguments.building.pull,
         timer,
         engine_note: session.choice.note.clone(),
         logs,
@@ -149,6 +151,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         plan: &plan,
         entries,
         forced: &forced,
+        uncached: &uncached,
         engine: &*engine,
         disk: &disk,
         ledger,

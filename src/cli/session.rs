@@ -19,7 +19,7 @@ use crate::gather::workspace;
 use crate::graph::select::select;
 use crate::history::{History, Output, Presence, Record};
 use crate::image::{ImageId, Platform};
-use crate::load::{Loaded, load, resolve};
+use crate::load::{Loaded, resolve};
 use crate::plan::{self, Facts, Plan, Wanted};
 use crate::report::diagnostics::{self, Look};
 
@@ -57,7 +57,9 @@ impl Session {
         let root = settings.root()?;
         let configured = workspace::configured_engine(&root);
         let choice = engines::choose(settings, configured.as_deref())?;
-        let loaded = load(&root, choice.flavour, &Platform::host())?;
+        let mut workspace = workspace::read(&root)?;
+        settings.overrule(&mut workspace.layers);
+        let loaded = resolve(workspace, choice.flavour, &Platform::host());
         let state = root.join(STATE_DIR);
         Ok(Self { root, state, loaded, choice, pins: BTreeMap::new() })
     }
@@ -66,7 +68,8 @@ impl Session {
     pub(crate) fn lone(settings: &Settings, file: &Path) -> Result<Self, Failure> {
         let file = settings.directory.join(file);
         let choice = engines::choose(settings, None)?;
-        let workspace = workspace::lone(&file)?;
+        let mut workspace = workspace::lone(&file)?;
+        settings.overrule(&mut workspace.layers);
         let root = workspace.root.clone();
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
         // A state directory that does not exist is an empty one, and nothing is saved to it.

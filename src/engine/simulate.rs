@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 use crate::context::EntryKind;
 use crate::digest::{Digest, Hasher, OciDigest};
 use crate::engine::{
-    Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request,
+    Built, CacheUse, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress,
+    Request,
 };
 use crate::history::Output;
 use crate::image::Platform;
@@ -159,7 +160,7 @@ impl Engine for Simulate {
         if cancel.wait(long_enough) {
             return Err(EngineError::Cancelled);
         }
-        progress(Progress::Log(format!("simulated {}", request.image)));
+        progress(Progress::Log(format!("simulated {}{}", request.image, options(request))));
         match outcome {
             Outcome::Ok | Outcome::Hang => (),
             Outcome::Fail => {
@@ -308,6 +309,30 @@ impl Store {
     }
 }
 
+/// The options of a build as they would be typed, for whoever looks into its log.
+fn options(request: &Request) -> String {
+    let flag = |is_set: bool, flag: &str| is_set.then(|| flag.to_owned());
+    let valued = |flag: &'static str, values: &[String]| {
+        values.iter().map(|value| format!("{flag}={value}")).collect::<Vec<_>>()
+    };
+    let network = request.network.as_slice();
+    let provenance = request.provenance.as_slice();
+    let flags = [
+        flag(request.cache == CacheUse::Bypass, "--no-cache"),
+        flag(request.pull, "--pull"),
+        flag(request.sbom, "--sbom"),
+    ];
+    let words = flags
+        .into_iter()
+        .flatten()
+        .chain(valued("--network", network))
+        .chain(valued("--add-host", &request.hosts))
+        .chain(valued("--cache-from", &request.cache_from))
+        .chain(valued("--cache-to", &request.cache_to))
+        .chain(valued("--provenance", provenance));
+    words.fold(String::new(), |text, word| text + " " + &word)
+}
+
 /// The id of an image that depends on everything that its build could read.
 fn identity(request: &Request) -> Digest {
     let mut hasher = Hasher::new("simulated image");
@@ -315,6 +340,9 @@ fn identity(request: &Request) -> Digest {
     hasher.text(&request.platform.to_string());
     for (name, value) in request.args.iter().chain(&request.labels) {
         hasher.text(name).text(value);
+    }
+    for option in request.network.iter().chain(&request.hosts) {
+        hasher.text(option);
     }
     for parent in &request.parents {
         hasher.text(&parent.reference).text(parent.id.as_str());

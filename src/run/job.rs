@@ -1,8 +1,9 @@
 //! What a worker is given: one image, with everything that its build takes, and its log file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::engine::{CacheUse, Parent, Request};
 use crate::graph::Edge;
@@ -49,6 +50,8 @@ impl Job {
         let spec = &image.spec;
         let layer = spec.layer.map(|row| &facts.layers.layers[row]);
         let root = &run.disk.workspace.root;
+        let options = &spec.options;
+        let cache = cache_use(run, id);
         Self {
             id,
             dockerfile: Arc::clone(&spec.dockerfile),
@@ -69,16 +72,19 @@ impl Job {
                 parents: image.parents.iter().map(|edge| parent(run, current, edge)).collect(),
                 secrets: spec.secrets.clone(),
                 ssh: spec.ssh.clone(),
-                network: None,
-                hosts: Vec::new(),
-                pull: false,
-                cache_from: Vec::new(),
-                cache_to: Vec::new(),
-                sbom: false,
-                provenance: None,
+                network: options.network.clone(),
+                hosts: options.hosts.clone(),
+                pull: run.options.pull,
+                cache_from: match cache {
+                    CacheUse::Use => placed(options.cache_from.as_ref(), root),
+                    CacheUse::Bypass => Vec::new(),
+                },
+                cache_to: placed(options.cache_to.as_ref(), root),
+                sbom: options.sbom.unwrap_or(false),
+                provenance: options.provenance.clone(),
                 references: Vec::new(),
                 epoch: facts.layers.workspace.epoch,
-                cache: cache_use(run, id),
+                cache,
                 scratch: run.options.scratch.join(id.0.to_string()),
             },
         }
@@ -124,7 +130,14 @@ fn previous<'r>(run: &'r Run<'_>, id: ImageId, layer: Option<&Layer>) -> Option<
 
 /// `--no-cache` is for what was asked for, not for the ancestors that it needs.
 fn cache_use(run: &Run<'_>, id: ImageId) -> CacheUse {
-    if run.forced.contains(&id) { run.options.cache } else { CacheUse::Use }
+    if run.uncached.contains(&id) { CacheUse::Bypass } else { CacheUse::Use }
+}
+
+/// Caches as engines take them: what is no cache was said when `layers.toml` was read.
+fn placed(caches: Option<&Vec<String>>, root: &Path) -> Vec<String> {
+    let caches = caches.into_iter().flatten();
+    let caches = caches.filter_map(|text| text.parse::<Cache>().ok());
+    caches.map(|cache| cache.below(root).to_string()).collect()
 }
 
 fn parent(run: &Run<'_>, current: &[Option<Arc<Record>>], edge: &Edge) -> Parent {

@@ -17,6 +17,7 @@ mod interrupt;
 mod layering;
 mod look;
 mod naming;
+mod options;
 mod prepare;
 mod rebuild;
 mod scale;
