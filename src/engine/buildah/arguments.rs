@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::engine::buildah::isolation::Isolation;
 use crate::engine::{CacheUse, Request};
 
 /// The files of a build in its own directory.
@@ -43,10 +42,11 @@ impl Scratch<'_> {
 }
 
 /// The arguments of `buildah build`, without the store's, and the build arguments that travel in the
-/// environment, where other users of the machine cannot read them.
+/// environment, where other users of the machine cannot read them. `options` are the flags that
+/// depend on the machine and on what buildah can.
 pub fn build(
     request: &Request,
-    isolation: Isolation,
+    options: &[String],
     contexts: &[String],
     marker: &str,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
@@ -83,7 +83,10 @@ pub fn build(
     for reference in &request.references {
         arguments.pair("--tag", reference);
     }
-    for flag in isolation.flags() {
+    for host in &request.hosts {
+        arguments.pair("--add-host", host);
+    }
+    for flag in options {
         arguments.flag(flag);
     }
     arguments.0.push(scratch.context().into());
@@ -171,10 +174,10 @@ fn steers_the_program(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn request() -> Request {
+    pub(in crate::engine::buildah) fn request() -> Request {
         Request {
             image: "a".parse().unwrap(),
             dockerfile_path: "/w/images/a/Dockerfile".into(),
@@ -204,7 +207,7 @@ mod tests {
 
     fn shown(request: &Request) -> (Vec<String>, Vec<(String, String)>) {
         let contexts = ["b=container-image://1".to_owned()];
-        let (arguments, hidden) = build(request, Isolation::Default, &contexts, "id=m");
+        let (arguments, hidden) = build(request, &["--network=host".into()], &contexts, "id=m");
         (arguments.into_iter().map(|word| word.into_string().unwrap()).collect(), hidden)
     }
 
@@ -225,6 +228,7 @@ mod tests {
                 "--build-context=b=container-image://1",
                 "--secret=id=m",
                 "--tag=acme/a:ig-1",
+                "--network=host",
                 "/s/context",
             ]
         );
@@ -259,10 +263,16 @@ mod tests {
         request.labels.insert("l".into(), "v".into());
         request.secrets.push("id=npm,env=NPM".into());
         request.ssh.push("default".into());
+        request.hosts.push("db:10.0.0.7".into());
         let (arguments, _) = shown(&request);
-        for word in
-            ["--no-cache", "--target=t", "--label=l=v", "--secret=id=npm,env=NPM", "--ssh=default"]
-        {
+        for word in [
+            "--no-cache",
+            "--target=t",
+            "--label=l=v",
+            "--secret=id=npm,env=NPM",
+            "--ssh=default",
+            "--add-host=db:10.0.0.7",
+        ] {
             assert!(arguments.contains(&word.to_owned()), "{word}");
         }
     }

@@ -17,7 +17,7 @@ use crate::engine::buildah::program::not_run;
 use crate::engine::buildah::staging::{Staged, Transfer};
 use crate::engine::buildah::store::Container;
 use crate::engine::buildah::traffic::{Chores, Interrupted};
-use crate::engine::buildah::{Buildah, failure, pins};
+use crate::engine::buildah::{Buildah, failure, options, pins, pull};
 use crate::engine::{Built, Cancel, EngineError, Progress, Request};
 use crate::process::{self, Exit};
 
@@ -37,13 +37,14 @@ pub fn run(
     let instructions = instructions::scan(&request.dockerfile);
     refuse_heredocs(engine, request, &instructions)?;
     let contexts = pins::contexts(request, &instructions)?;
-    let isolation = isolation(engine, &request.scratch)?;
+    let options = options(engine, request, progress)?;
+    pull::run(engine, request, cancel, progress)?;
     if cancel.is_raised() {
         return Err(EngineError::Cancelled);
     }
     let staged = stage(request)?;
     let marker = Marker::new(&Scratch(&request.scratch).lock())?;
-    let (arguments, hidden) = arguments::build(request, isolation, &contexts, &marker.secret());
+    let (arguments, hidden) = arguments::build(request, &options, &contexts, &marker.secret());
     let mut command = engine.program.command();
     command.args(arguments).envs(hidden).env("TMPDIR", Scratch(&request.scratch).temporary());
 
@@ -108,6 +109,22 @@ fn refuse_heredocs(
 fn numbers(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// The flags that depend on the machine and on what buildah can; the rest is said.
+fn options(
+    engine: &Buildah,
+    request: &Request,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Vec<String>, EngineError> {
+    let isolation = isolation(engine, &request.scratch)?;
+    let network = options::network(isolation, request.network.as_deref())?;
+    let (mut flags, left_out) = options::caches(request);
+    for sentence in left_out {
+        engine.said.once(sentence, progress);
+    }
+    flags.extend(network.into_iter().map(str::to_owned));
+    Ok(flags)
 }
 
 /// How this machine can isolate, found out by the first build.

@@ -18,9 +18,11 @@ pub mod isolation;
 pub mod layers;
 pub mod leftovers;
 pub mod names;
+pub mod options;
 pub mod output;
 pub mod pins;
 pub mod program;
+pub mod pull;
 pub mod push;
 pub mod staging;
 pub mod storage;
@@ -28,12 +30,13 @@ pub mod store;
 pub mod tarsplit;
 pub mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
 use crate::digest::{Digest, OciDigest};
 use crate::engine::buildah::isolation::Isolation;
+use crate::engine::buildah::options::Said;
 use crate::engine::buildah::program::Program;
 use crate::engine::buildah::storage::{Location, Storage, Surroundings};
 use crate::engine::buildah::store::{Image, Layer, Store};
@@ -76,6 +79,9 @@ pub struct Buildah {
     store: OnceLock<Store>,
     isolation: Mutex<Option<Isolation>>,
     traffic: Traffic,
+    said: Said,
+    /// The images from outside that were pulled, with their platforms.
+    pulled: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Buildah {
@@ -87,6 +93,8 @@ impl Buildah {
             store: OnceLock::new(),
             isolation: Mutex::new(options.isolation),
             traffic: Traffic::default(),
+            said: Said::default(),
+            pulled: Mutex::default(),
             options,
         }
     }
