@@ -53,6 +53,8 @@ pub fn build(
     let scratch = Scratch(&request.scratch);
     let mut arguments = Arguments(Vec::new());
     arguments.flag("build").flag("--layers").flag("--force-rm");
+    // What has to be asked for was pulled before; buildah's default asks every time.
+    arguments.pair("--pull", "false");
     // The OCI format has no place for HEALTHCHECK, SHELL and ONBUILD: buildah would drop them.
     arguments.pair("--format", "docker");
     arguments.pair("--timestamp", request.epoch.to_string());
@@ -219,6 +221,7 @@ pub(super) mod tests {
                 "build",
                 "--layers",
                 "--force-rm",
+                "--pull=false",
                 "--format=docker",
                 "--timestamp=7",
                 "--iidfile=/s/id",
