@@ -16,7 +16,7 @@ use crate::cancel::Cancel;
 use crate::cli::args::{PlanFormat, Rebuild, RunName};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::Preview;
-use crate::cli::session::{Planned, STATE_DIR, Selected, Session, plan};
+use crate::cli::session::{Planned, STATE_DIR, Selected, Session, Wishes, plan};
 use crate::cli::settings::{self, Settings, write};
 use crate::clock::{self, Timer};
 use crate::engine::Engine;
@@ -37,8 +37,12 @@ const KEPT_RUNS: usize = 30;
 pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failure> {
     let timer = Timer::start();
     if let Some(format) = arguments.dry_run {
-        let preview =
-            Preview { selection: &arguments.selection, force: arguments.force, verbose: 0 };
+        let preview = Preview {
+            selection: &arguments.selection,
+            force: arguments.force,
+            push: arguments.building.push,
+            verbose: 0,
+        };
         return preview.show(format == PlanFormat::Json, settings);
     }
     // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
@@ -106,6 +110,10 @@ struct Asked<'a> {
 
 fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Summary, Failure> {
     let Asked { session, selected, arguments, settings, timer } = *asked;
+    let push = arguments.building.push;
+    if push {
+        session.check_registries(&selected.images)?;
+    }
     let engine = session.choice.open(&session.root, &session.state, &settings.environment)?;
     let stat = StatCache::load(&session.state);
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
@@ -123,7 +131,8 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
     session.check_left_out(selected, &history, &present)?;
     let facts = session.facts(&present);
-    let Planned { plan, entries } = plan(&facts, &history, gathered, &selected.images, &forced);
+    let wishes = Wishes { forced: &forced, push };
+    let Planned { plan, entries } = plan(&facts, &history, gathered, &selected.images, wishes);
     drop(history);
 
     let id = ledger.next_run_id(clock::now());
@@ -134,6 +143,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         jobs: settings::jobs(arguments.jobs),
         failure_limit: failure_limit(arguments),
         pull: arguments.building.pull,
+        push,
         timer,
         engine_note: session.choice.note.clone(),
         logs,

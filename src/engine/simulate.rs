@@ -11,6 +11,7 @@
 //! duration = "2s"
 //! outcome = "fail"        # or "ok", "unavailable" (the engine is gone), "hang" (until cancelled)
 //! content = "same"        # or "inputs": other inputs make another image
+//! push = "fail"           # what becomes of a push, as `outcome`
 //! ```
 #![expect(clippy::disallowed_methods, reason = "an engine reads its script and keeps a store")]
 
@@ -61,6 +62,7 @@ struct Behaviour {
     duration: Option<String>,
     outcome: Option<Outcome>,
     content: Option<ContentOf>,
+    push: Option<Outcome>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -122,7 +124,19 @@ impl Simulate {
             duration: own.duration.or_else(|| usual.duration.clone()),
             outcome: own.outcome.or(usual.outcome),
             content: own.content.or(usual.content),
+            push: own.push.or(usual.push),
         }
+    }
+
+    /// What becomes of a push: the script knows images, and a push only what they are called.
+    fn push_outcome(&self, references: &[String]) -> Outcome {
+        let is_of = |image: &String| {
+            let start = format!("/{image}:");
+            references.iter().any(|reference| reference.contains(&start))
+        };
+        let image = self.script.image.keys().find(|image| is_of(image));
+        let behaviour = self.behaviour(image.map_or("", String::as_str));
+        behaviour.push.unwrap_or(Outcome::Ok)
     }
 }
 
@@ -232,8 +246,20 @@ impl Engine for Simulate {
         cancel: &Cancel,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
-        if cancel.is_raised() {
+        let outcome = self.push_outcome(references);
+        let hangs = matches!(outcome, Outcome::Hang);
+        if cancel.wait(if hangs { Duration::from_hours(1) } else { Duration::ZERO }) {
             return Err(EngineError::Cancelled);
+        }
+        match outcome {
+            Outcome::Ok | Outcome::Hang => (),
+            Outcome::Fail => {
+                progress(Progress::Log("the registry was told to refuse".to_owned()));
+                return Err(EngineError::Auth("the simulated registry refuses".to_owned()));
+            }
+            Outcome::Unavailable => {
+                return Err(EngineError::Unavailable("the simulated registry is gone".to_owned()));
+            }
         }
         let mut store = self.store();
         let strangers = references.iter().find(|reference| store.tags.get(*reference) != Some(id));

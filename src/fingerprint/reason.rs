@@ -92,6 +92,8 @@ pub enum Reason {
     },
     /// `--force` was given.
     Forced,
+    /// It is up to date, but was not pushed as it is now.
+    NotPushed,
 }
 
 /// Why a `prepare` command has to run.

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::digest::Digest;
+use crate::digest::{Digest, OciDigest};
 use crate::engine::{CacheUse, Parent, Request};
 use crate::graph::Edge;
 use crate::history::{Presence, Record};
-use crate::image::ImageId;
+use crate::image::{ImageId, ImageName};
 use crate::layers::{Cutoff, Layer};
 use crate::plan::key_reference;
 use crate::run::Run;
@@ -25,6 +25,18 @@ pub(crate) struct Job {
     pub(crate) previous: Option<Arc<Record>>,
     /// The most that its layers may weigh, in bytes, and the name of the layer that says so.
     pub(crate) size_limit: Option<(u64, String)>,
+    pub(crate) log: Log,
+}
+
+/// One image to push.
+pub(crate) struct Push {
+    pub(crate) id: ImageId,
+    pub(crate) image: ImageName,
+    /// What is pushed.
+    pub(crate) output: OciDigest,
+    pub(crate) references: Vec<String>,
+    /// Whether the references may not point at it in the store yet.
+    pub(crate) tag: bool,
     pub(crate) log: Log,
 }
 

@@ -48,6 +48,8 @@ pub struct Options {
     pub failure_limit: Option<usize>,
     /// Whether registries are asked again for images from outside.
     pub pull: bool,
+    /// Whether images are pushed that are not in their registries yet.
+    pub push: bool,
     /// Where full logs are written, absolute.
     pub logs: PathBuf,
     /// The same, relative to the workspace root.

@@ -19,6 +19,7 @@ mod look;
 mod naming;
 mod options;
 mod prepare;
+mod push;
 mod rebuild;
 mod scale;
 mod selection;
