@@ -100,6 +100,13 @@ impl Show<'_> {
         if let Some(frontend) = &reads.frontend {
             writeln!(text, "frontend    {frontend}").unwrap_or_default();
         }
+        let options = &self.image.spec.options;
+        if let Some(network) = &options.network {
+            writeln!(text, "network     {network}").unwrap_or_default();
+        }
+        for host in &options.hosts {
+            writeln!(text, "host        {host}").unwrap_or_default();
+        }
         for edge in &self.image.parents {
             let name = self.session.loaded.graph.name(edge.parent);
             writeln!(text, "parent      {name}  ({} {})", kind(edge.kind), edge.reference)
@@ -196,6 +203,8 @@ impl Show<'_> {
             "platform": self.image.platform.to_string(),
             "target": self.image.spec.target,
             "frontend": reads.frontend,
+            "network": self.image.spec.options.network,
+            "hosts": self.image.spec.options.hosts,
             "parents": self.image.parents.iter().map(|edge| json!({
                 "image": graph.name(edge.parent), "kind": edge.kind, "reference": edge.reference,
             })).collect::<Vec<_>>(),

@@ -143,6 +143,17 @@ impl Workspace {
         self.write(store, format!("{text}{}\n", serde_json::json!({ "remove": { "id": id } })));
     }
 
+    /// What the simulated engine sent to registries, one push a line.
+    pub(crate) fn pushes(&self) -> Vec<String> {
+        let store = self.read(".imgraph/simulate.ndjson");
+        let changes = store.lines().map(parsed);
+        let push = |change: Value| {
+            let references = change["push"]["references"].as_array()?;
+            Some(references.iter().map(text).collect::<Vec<_>>().join(" "))
+        };
+        changes.filter_map(push).map(|push| normalised(&push, &self.root())).collect()
+    }
+
     /// Runs `imgraph` with arguments that are separated by white space, to its end.
     pub(crate) fn imgraph(&self, arguments: &str) -> Outcome {
         self.run(arguments, &[])

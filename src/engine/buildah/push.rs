@@ -43,7 +43,7 @@ fn one(
         process::run(command, &|| cancel.is_raised(), &mut |line| output.line(line, progress));
     match exit.map_err(|error| engine.program.not_run(&error))? {
         Exit::Code(0) => Ok(()),
-        exit => Err(failure::of_push(exit, &output)),
+        exit => Err(failure::of_transfer(exit, &output)),
     }
 }
 
