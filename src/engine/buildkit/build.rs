@@ -230,13 +230,13 @@ async fn pull(engine: &BuildKit, request: &Request, cancel: &Cancel) -> Result<(
 /// Where steps are read from and written to besides the daemon's own cache.
 fn caches(request: &Request) -> Result<CacheOptions, EngineError> {
     Ok(CacheOptions {
-        imports: request.cache_from.iter().map(cache).collect::<Result<_, _>>()?,
-        exports: request.cache_to.iter().map(cache).collect::<Result<_, _>>()?,
+        imports: request.cache_from.iter().map(|text| cache(text)).collect::<Result<_, _>>()?,
+        exports: request.cache_to.iter().map(|text| cache(text)).collect::<Result<_, _>>()?,
         ..CacheOptions::default()
     })
 }
 
-fn cache(text: &String) -> Result<CacheOptionsEntry, EngineError> {
+fn cache(text: &str) -> Result<CacheOptionsEntry, EngineError> {
     let cache: Cache =
         text.parse().map_err(|error: CacheError| EngineError::Unsupported(error.to_string()))?;
     let attrs = cache.attributes.into_iter().collect();
