@@ -16,6 +16,7 @@ pub mod docker;
 mod fixture;
 pub mod given;
 pub mod instructions;
+pub mod layout;
 pub mod message;
 pub mod program;
 pub mod secrets;

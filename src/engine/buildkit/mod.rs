@@ -34,6 +34,7 @@ use crate::engine::docker::api::Api;
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::endpoint::Endpoint;
 use crate::engine::warned::Warned;
+use crate::engine::layout::Layout;
 use crate::engine::{
     Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request,
 };
@@ -118,7 +119,7 @@ impl BuildKit {
                 (Daemon::Docker(Arc::clone(&api)), Images::Docker(Store::new(api)))
             }
             Target::Buildkitd { endpoint, layout } => {
-                (Daemon::Buildkitd(endpoint), Images::Layout(layout))
+                (Daemon::Buildkitd(endpoint), Images::Layout(Arc::new(Layout::new(layout))))
             }
         };
         Ok(Self {
@@ -167,7 +168,7 @@ impl Engine for BuildKit {
             class: self.class.to_owned(),
             version: abilities.version.clone(),
             platform: abilities.platform.clone(),
-            reproducible: false,
+            reproducible: abilities.rewrites_times,
             lacks: abilities.lacks(),
         })
     }
@@ -212,6 +213,10 @@ impl Engine for BuildKit {
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
         self.wait(self.images.remove(id))
+    }
+
+    fn recover(&self) -> Result<(), EngineError> {
+        self.images.recover()
     }
 }
 

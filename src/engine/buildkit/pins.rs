@@ -44,14 +44,14 @@ impl Pins {
         for parent in &request.parents {
             let key = key(&parent.reference);
             let is_stage = reads.stage_names.iter().any(|name| name.eq_ignore_ascii_case(&key));
-            if has_contexts && !is_stage {
-                pins.contexts.push((key, locate(parent)));
-                continue;
+            if is_stage || !has_contexts {
+                edited.push(parent);
             }
             if has_contexts {
-                pins.contexts.push((self::key(&parent.pinned), locate(parent)));
+                // What is written in the place of a stage's name is no name of a stage.
+                let key = if is_stage { self::key(&parent.pinned) } else { key };
+                pins.contexts.push((key, locate(parent)));
             }
-            edited.push(parent);
         }
         if !edited.is_empty() {
             pins.dockerfile = edit(request, &reads, &edited)?;
