@@ -14,9 +14,9 @@ demo: ## build this repository's own images/ with imgraph
 	cargo build --release --quiet
 	$(IMGRAPH) rebuild --changed
 
-test: ## everything that the suite needs, then the whole suite
-	@scripts/install buildah busybox-static git
-	cargo test --quiet
+test: ## everything that the suite needs, engines too, then the whole suite
+	@scripts/install buildah busybox-static git curl iproute2
+	tests/engines/engines run cargo test --quiet
 
 fuzz: ## feed all fuzz targets for SECONDS each (600)
 	@scripts/fuzz $(SECONDS)

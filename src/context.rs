@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 
 /// One file, directory or link that a build may see.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,4 +35,26 @@ pub enum EntryKind {
     },
     /// A symbolic link, with its text.
     Symlink(PathBuf),
+}
+
+/// Whether an extended attribute counts: all but `security.*` and `system.*`, with
+/// `security.capability` nevertheless (moby/buildkit `tarsum.go`); `com.apple.*` is never sent
+/// (fsutil `stat_unix.go`).
+pub fn xattr_counts(name: &[u8]) -> bool {
+    let left_out = [&b"security."[..], b"system.", b"com.apple."];
+    name == b"security.capability"
+        || (!name.is_empty() && !left_out.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+/// The digest of extended attributes that count, names and values; `None` where there are none.
+pub fn xattrs_digest(mut xattrs: Vec<(&[u8], Vec<u8>)>) -> Option<Digest> {
+    if xattrs.is_empty() {
+        return None;
+    }
+    xattrs.sort_unstable();
+    let mut hasher = Hasher::new("imgraph xattrs 1");
+    for (name, value) in xattrs {
+        hasher.bytes(name).bytes(&value);
+    }
+    Some(hasher.finish())
 }

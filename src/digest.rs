@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::Digest as _;
 
 /// A BLAKE3 digest of 32 bytes, shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,6 +159,22 @@ enum Compact {
     Other(String),
 }
 
+/// Hashes what is called by an [`OciDigest`] and read in pieces.
+#[derive(Clone, Debug, Default)]
+pub struct OciHasher(sha2::Sha256);
+
+impl OciHasher {
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all bytes.
+    pub fn finish(self) -> OciDigest {
+        OciDigest::sha256(&Digest(self.0.finalize().into()))
+    }
+}
+
 impl OciDigest {
     /// The whole text, `algorithm:hex`.
     pub fn as_str(&self) -> &str {
@@ -176,6 +193,11 @@ impl OciDigest {
             pair[1] = DIGITS[usize::from(byte & 15)];
         }
         Self(str::from_utf8(&text).expect("digits are ASCII").to_owned())
+    }
+
+    /// The digest of some bytes, as registries and stores call them.
+    pub fn of_content(bytes: &[u8]) -> Self {
+        Self::sha256(&Digest(sha2::Sha256::digest(bytes).into()))
     }
 
     /// The part behind the colon.

@@ -20,6 +20,8 @@ pub mod diagnostic;
 pub mod reference;
 pub mod cache;
 pub mod gopath;
+pub mod lines;
+pub mod secret;
 
 // Core: values in, values out.
 pub mod ignorefile;

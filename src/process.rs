@@ -4,7 +4,7 @@
 //! The two output streams share one pipe, so lines come in the order in which they were written.
 //! What the program is and what its lines mean is not known here.
 
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::clock::Timer;
+use crate::lines::Lines;
 
 /// How often a running program is asked whether it should stop.
 const TICK: Duration = Duration::from_millis(50);
@@ -28,8 +29,11 @@ const DRAIN: u64 = 500;
 /// How long a killed process takes to be gone, at most, in milliseconds.
 const DYING: u64 = 100;
 
-/// A longer line is handed on in pieces: a program that never ends its line must not fill memory.
-const LONGEST_LINE: usize = 64 * 1024;
+/// Bytes read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Nobody who answers one question says more than this, in bytes.
+const LONGEST_ANSWER: u64 = 1 << 20;
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +98,54 @@ pub fn capture(mut command: Command) -> Result<(Exit, Vec<u8>, String), ProcessE
     Ok((exit(output.status), output.stdout, error))
 }
 
+/// Asks a program one short question on its standard input, and returns how it ended, its standard
+/// output, and its standard error as text.
+///
+/// The question must fit into a pipe. After `limit` the process group is killed and the program
+/// counts as stopped. However it ends, the rest of its group is killed.
+pub fn ask(
+    mut command: Command,
+    question: &str,
+    limit: Duration,
+) -> Result<(Exit, Vec<u8>, String), ProcessError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let fail = |source| ProcessError { program: program.clone(), source };
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().map_err(fail)?;
+    let (output, error) = (read_all(child.stdout.take()), read_all(child.stderr.take()));
+    let (sender, end) = mpsc::channel();
+    at_end(&child, move || {
+        sender.send(()).ok();
+    });
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(question.as_bytes()).ok(); // it may know the answer without the question
+    }
+    let is_stopped = end.recv_timeout(limit).is_err();
+    let group = Pid::from_child(&child);
+    signal(group, Signal::KILL);
+    let status = child.wait().map_err(fail)?;
+    let drained = |part: Receiver<Vec<u8>>| {
+        part.recv_timeout(Duration::from_millis(DRAIN)).unwrap_or_default()
+    };
+    let (output, error) = (drained(output), drained(error));
+    wait_until_gone(group);
+    let exit = if is_stopped { Exit::Stopped } else { exit(status) };
+    Ok((exit, output, String::from_utf8_lossy(&error).into_owned()))
+}
+
+/// What a stream holds, once it has ended.
+fn read_all(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, whole) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(stream) = stream {
+            stream.take(LONGEST_ANSWER).read_to_end(&mut bytes).ok();
+        }
+        sender.send(bytes).ok();
+    });
+    whole
+}
+
 fn exit(status: ExitStatus) -> Exit {
     match (status.code(), status.signal()) {
         (Some(code), _) => Exit::Code(code),
@@ -112,13 +164,8 @@ enum Event {
 
 fn watch(child: &Child, reader: PipeReader) -> Receiver<Event> {
     let (sender, events) = mpsc::sync_channel(256);
-    let pid = Pid::from_child(child);
     let exited = sender.clone();
-    thread::spawn(move || {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(rustix::io::Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options)
-        {
-        }
+    at_end(child, move || {
         exited.send(Event::Exited).ok();
     });
     thread::spawn(move || {
@@ -126,6 +173,18 @@ fn watch(child: &Child, reader: PipeReader) -> Receiver<Event> {
         sender.send(Event::Closed).ok();
     });
     events
+}
+
+/// Says on a thread of its own when a program has ended. It is not reaped then.
+fn at_end(child: &Child, say: impl FnOnce() + Send + 'static) {
+    let pid = Pid::from_child(child);
+    thread::spawn(move || {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options)
+        {
+        }
+        say();
+    });
 }
 
 /// Hands lines on until the program has ended and its output is read; says whether it was stopped.
@@ -188,35 +247,21 @@ fn signal(group: Pid, signal: Signal) {
 
 /// Cuts the stream into lines. Stops at the end, or when nobody listens any more.
 fn read_lines(mut reader: PipeReader, sender: &SyncSender<Event>) {
-    let mut chunk = vec![0; LONGEST_LINE];
-    let mut rest: Vec<u8> = Vec::new();
-    loop {
-        let read = match reader.read(&mut chunk) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+    let mut chunk = vec![0; CHUNK];
+    let mut lines = Lines::default();
+    let mut is_heard = true;
+    while is_heard {
+        match reader.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => break,
-            Ok(read) => read,
-        };
-        for piece in chunk[..read].split_inclusive(|&byte| byte == b'\n') {
-            rest.extend_from_slice(piece);
-            if rest.last() == Some(&b'\n') || rest.len() >= LONGEST_LINE {
-                if sender.send(Event::Line(shown(&rest))).is_err() {
-                    return;
-                }
-                rest.clear();
-            }
+            Ok(read) => lines.push(&chunk[..read], &mut |line| {
+                is_heard &= sender.send(Event::Line(line)).is_ok();
+            }),
         }
     }
-    if !rest.is_empty() {
-        sender.send(Event::Line(shown(&rest))).ok();
-    }
-}
-
-/// What a terminal would show of a line: a carriage return begins it again.
-fn shown(line: &[u8]) -> String {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let last = line.rsplit(|&byte| byte == b'\r').next().unwrap_or(line);
-    String::from_utf8_lossy(last).into_owned()
+    lines.finish(&mut |line| {
+        sender.send(Event::Line(line)).ok();
+    });
 }
 
 #[cfg(test)]
@@ -309,6 +354,37 @@ mod tests {
         let (exit, took, _) = stopped("echo ready; exec sleep 100");
         assert_eq!(exit, Exit::Stopped);
         assert!(took < Duration::from_millis(GRACE), "{took:?}");
+    }
+
+    fn answer(script: &str, limit: u64) -> (Exit, String, String) {
+        let (exit, output, error) =
+            ask(shell(script), "example.com", Duration::from_millis(limit)).unwrap();
+        (exit, String::from_utf8(output).unwrap(), error)
+    }
+
+    #[test]
+    fn a_question_reaches_the_program_and_both_streams_come_back() {
+        let (exit, output, error) = answer("echo \"<$(cat)>\"; echo why >&2; exit 3", 10_000);
+        assert_eq!(exit, Exit::Code(3));
+        assert_eq!((output.as_str(), error.as_str()), ("<example.com>\n", "why\n"));
+        assert_eq!(answer("exec true", 10_000).0, Exit::Code(0), "nobody read the question");
+    }
+
+    #[test]
+    fn who_does_not_answer_in_time_is_stopped_with_everything_it_started() {
+        let begun = Instant::now();
+        let (exit, output, _) = answer("sleep 100 & echo $!; wait", 200);
+        assert_eq!(exit, Exit::Stopped);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", output.trim()));
+        assert!(stat.is_err() || stat.unwrap().contains(") Z"), "it still runs");
+    }
+
+    #[test]
+    fn an_answer_does_not_wait_for_what_is_left_in_the_background() {
+        let begun = Instant::now();
+        assert_eq!(answer("sleep 100 & echo done", 10_000).1, "done\n");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 
     #[test]

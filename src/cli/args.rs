@@ -83,6 +83,10 @@ pub enum EngineName {
     Auto,
     /// The buildah program
     Buildah,
+    /// BuildKit: the one in a Docker Engine, or a buildkitd
+    Buildkit,
+    /// The buildx plugin of docker, for builders that only it reaches
+    Buildx,
     /// No engine: scripted by simulate.toml, for trying things out
     Simulate,
 }

@@ -2,17 +2,16 @@
 #![expect(clippy::disallowed_methods, reason = "looks at the limits of the machine")]
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::{fs, io};
 
 use serde_json::json;
 
-use crate::cli::args::{Doctor, EngineName};
-use crate::cli::engines::{self, Choice};
+use crate::cli::args::Doctor;
+use crate::cli::engines::{self, Choice, Search, Trouble};
 use crate::cli::failure::Exit;
 use crate::cli::session::STATE_DIR;
 use crate::cli::settings::{Settings, write};
-use crate::engine::Engine as _;
-use crate::engine::buildah::{Buildah, Options};
 use crate::gather::workspace;
 use crate::ledger;
 use crate::report::sentence;
@@ -21,6 +20,10 @@ use crate::run::with_causes;
 
 /// Below this many inotify watches, watching a large tree fails.
 const FEW_WATCHES: u64 = 65_536;
+
+const BUILDAH_HELP: &str = "`apt-get install buildah`";
+const BUILDX_HELP: &str = "`apt-get install docker-buildx`";
+const BUILDKITD_HELP: &str = "is it running, and does its certificate fit?";
 
 /// How a thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +44,12 @@ struct Finding {
 /// Runs the verb. Exit code 69 if there is no engine.
 pub(crate) fn run(arguments: &Doctor, settings: &Settings) -> u8 {
     let mut findings = vec![workspace(settings)];
-    let configured = settings.root().ok().and_then(|root| workspace::configured_engine(&root));
-    match engines::choose(settings, configured.as_deref()) {
-        Ok(choice) => findings.extend([chosen(&choice), buildah(&choice)]),
+    let root = settings.root().unwrap_or_else(|_| settings.directory.clone());
+    match engines::choose(settings, &root) {
+        Ok(choice) => findings.push(good("engine", choice.note)),
         Err(failure) => findings.push(bad("engine", failure.message, failure.help)),
     }
+    findings.extend(engines(settings, &root));
     findings.extend([git(settings), watches(), state(settings)]);
     let text = if arguments.json { as_json(&findings) } else { as_text(&findings, settings) };
     write(&mut io::stdout(), &text);
@@ -60,17 +64,56 @@ fn workspace(settings: &Settings) -> Finding {
     }
 }
 
-fn chosen(choice: &Choice) -> Finding {
-    good("engine", choice.note.clone())
+/// Every engine that could be here. What is wrong with one that is not used is only doubtful.
+fn engines(settings: &Settings, root: &Path) -> Vec<Finding> {
+    let used = engines::choose(settings, root).map(|choice| choice.kind.name());
+    let judged = |finding: Finding| {
+        let is_used = used.as_ref().is_ok_and(|used| *used == finding.what);
+        let state = if is_used { State::Bad } else { State::Doubtful };
+        if finding.state == State::Bad { Finding { state, ..finding } } else { finding }
+    };
+    let (_, builders) = workspace::configured_engines(root);
+    let search = Search { settings, root, builders: &builders };
+    let mut findings = vec![docker(&search)];
+    match search.builder() {
+        Ok(Some(choice)) => findings.push(probed(&choice, root, settings, BUILDKITD_HELP)),
+        Ok(None) => {}
+        Err(failure) => findings.push(bad("buildkitd", failure.message, failure.help)),
+    }
+    findings.push(probed(&engines::by_buildah(""), root, settings, BUILDAH_HELP));
+    if settings.finds("docker") {
+        findings.push(probed(&engines::by_buildx(""), root, settings, BUILDX_HELP));
+    }
+    findings.into_iter().map(judged).collect()
 }
 
-fn buildah(choice: &Choice) -> Finding {
-    match Buildah::new(Options::default()).capabilities() {
-        Ok(found) => good("buildah", format!("{}, builds for {}", found.version, found.platform)),
-        Err(error) if choice.name == EngineName::Simulate => {
-            doubtful("buildah", with_causes(&error), None)
+fn docker(search: &Search<'_>) -> Finding {
+    let docker = match search.docker() {
+        Ok(docker) => docker,
+        Err(failure) => return bad("docker", failure.message, failure.help),
+    };
+    let help = match engines::answers(&docker.endpoint) {
+        Ok(()) => "is it running, and a Docker Engine of version 20.10 or newer?",
+        Err(Trouble::Absent) => "`apt-get install docker.io`, or name it in DOCKER_HOST",
+        Err(Trouble::Refused(_)) => "is it running, and are you in the group `docker`?",
+    };
+    probed(&engines::by_docker(docker), search.root, search.settings, help)
+}
+
+/// What an engine says of itself.
+fn probed(choice: &Choice, root: &Path, settings: &Settings, help: &str) -> Finding {
+    let name = choice.kind.name();
+    let asked = choice.open(root, &root.join(STATE_DIR), settings);
+    let asked = asked.and_then(|engine| Ok(engine.capabilities()?));
+    match asked {
+        Ok(found) => {
+            let mut text = format!("{}, builds for {}", found.version, found.platform);
+            if !found.lacks.is_empty() {
+                write!(text, "; it cannot {}", found.lacks.join(", ")).unwrap_or_default();
+            }
+            good(name, text)
         }
-        Err(error) => bad("buildah", with_causes(&error), None),
+        Err(failure) => bad(name, failure.message, Some(help.to_owned())),
     }
 }
 

@@ -190,7 +190,7 @@ fn present(
     if history.records.is_empty() {
         return Ok(None);
     }
-    let engine = session.choice.open(&session.root, &session.state, &settings.environment)?;
+    let engine = session.choice.open(&session.root, &session.state, settings)?;
     let table = session.presence(&*engine, history, images)?;
     Ok(Some((engine, table)))
 }

@@ -114,7 +114,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     if push {
         session.check_registries(&selected.images)?;
     }
-    let engine = session.choice.open(&session.root, &session.state, &settings.environment)?;
+    let engine = session.choice.open(&session.root, &session.state, settings)?;
     let stat = StatCache::load(&session.state);
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
     let uncached =

@@ -57,8 +57,7 @@ impl Session {
     /// Loads the workspace around the working directory. What is wrong with it is not said yet.
     pub(crate) fn open(settings: &Settings) -> Result<Self, Failure> {
         let root = settings.root()?;
-        let configured = workspace::configured_engine(&root);
-        let choice = engines::choose(settings, configured.as_deref())?;
+        let choice = engines::choose(settings, &root)?;
         let mut workspace = workspace::read(&root)?;
         settings.overrule(&mut workspace.layers);
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
@@ -69,10 +68,10 @@ impl Session {
     /// A workspace of one Dockerfile that lies anywhere. Nothing of it is remembered.
     pub(crate) fn lone(settings: &Settings, file: &Path) -> Result<Self, Failure> {
         let file = settings.directory.join(file);
-        let choice = engines::choose(settings, None)?;
         let mut workspace = workspace::lone(&file)?;
         settings.overrule(&mut workspace.layers);
         let root = workspace.root.clone();
+        let choice = engines::choose(settings, &root)?;
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
         // A state directory that does not exist is an empty one, and nothing is saved to it.
         let state = root.join(STATE_DIR);

@@ -3,9 +3,28 @@
 //! imgraph decides; an engine builds. An engine knows nothing of keys, plans or records: it is
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
+pub mod agents;
+pub mod archive;
 pub mod buildah;
+pub mod buildkit;
+pub mod buildx;
+pub mod cause;
+pub mod command_line;
 pub mod content;
+pub mod docker;
+#[cfg(test)]
+mod fixture;
+pub mod given;
+pub mod instructions;
+pub mod layout;
+pub mod message;
+pub mod program;
+pub mod secrets;
 pub mod simulate;
+pub mod staging;
+pub mod tarsplit;
+pub mod vertex;
+pub mod warned;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -79,6 +98,8 @@ pub struct Capabilities {
     pub platform: Platform,
     /// Whether images come out with the same bytes when built again from the same inputs.
     pub reproducible: bool,
+    /// What it cannot do that others of its kind can, for people: "it cannot ..".
+    pub lacks: Vec<&'static str>,
 }
 
 /// One image to build.
@@ -94,6 +115,9 @@ pub struct Request {
     pub context: PathBuf,
     /// Everything of the context that the build may see, sorted by path, directories included.
     pub files: Vec<Entry>,
+    /// What of the context the build reads, as sources of COPY, ADD and mounts: paths from its root,
+    /// beginning with `/`, wildcards among them.
+    pub sources: Vec<String>,
     /// The stage to build; `None` is the last.
     pub target: Option<String>,
     /// The platform to build for.
@@ -218,6 +242,12 @@ pub enum EngineError {
     ContextMoved {
         /// The file, below the context.
         path: PathBuf,
+    },
+    /// The engine reads what we did not know of: our reading of the Dockerfile is incomplete.
+    #[error("the build reads {}, which the fingerprint does not have", paths.join(", "))]
+    Unread {
+        /// What it asks for.
+        paths: Vec<String>,
     },
     /// A file or directory could not be used.
     #[error("cannot {action} {}", path.display())]

@@ -147,6 +147,7 @@ impl Engine for Simulate {
             version: "scripted".to_owned(),
             platform: Platform::host(),
             reproducible: true,
+            lacks: Vec::new(),
         })
     }
 

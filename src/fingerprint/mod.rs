@@ -55,6 +55,7 @@ use crate::dockerfile::Flavour;
 use crate::fingerprint::leaf::{Leaf, Node};
 use crate::graph::{Edge, Image};
 use crate::image::ImageName;
+use crate::secret::{Secret, Ssh};
 
 /// The version of the rules of this page: part of every key.
 pub const SCHEMA: u32 = 1;
@@ -147,8 +148,8 @@ pub fn walk<'a>(
 fn is_given(image: &Image, mounted: &str) -> bool {
     let Some((kind, id)) = mounted.split_once(' ') else { return false };
     let names = |given: &String| match kind {
-        "ssh" => given.split('=').next() == Some(id),
-        _ => given.split(',').any(|field| field.strip_prefix("id=") == Some(id)),
+        "ssh" => given.parse::<Ssh>().is_ok_and(|ssh| ssh.id == id),
+        _ => given.parse::<Secret>().is_ok_and(|secret| secret.id == id),
     };
     let given = if kind == "ssh" { &image.spec.ssh } else { &image.spec.secrets };
     given.iter().any(names)

@@ -324,6 +324,7 @@ fn whatever_does_not_count_leaves_the_key_as_it_is() {
         ("argument that nothing declares gone", text(", UNUSED = 'x'", "")),
         ("predefined argument that is not declared", text("http://one", "http://two")),
         ("source of a secret", text("env=NPM_TOKEN", "src=/run/secrets/npm")),
+        ("quotes around a secret", text("'id=npm,", "'\"id=npm\",")),
         ("tags", text("target = 'prod'", "target = 'prod'\ntags = ['x']")),
         ("version", text("target = 'prod'", "target = 'prod'\nversion = '1.2.3'")),
         ("repository", text("target = 'prod'", "target = 'prod'\nrepository = 'acme/x'")),

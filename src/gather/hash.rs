@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 
-use crate::digest::{ContentHasher, Digest, Hasher};
+use crate::context::{xattr_counts, xattrs_digest};
+use crate::digest::{ContentHasher, Digest};
 use crate::gather::root::{Kind, Root, Status};
 
 /// The most bytes of a file that are in memory at once.
@@ -84,10 +85,7 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// The digest of the extended attributes that count: names and values, sorted by name.
-///
-/// Counted are all but `security.*` and `system.*`, with `security.capability` nevertheless
-/// (moby/buildkit `tarsum.go`); `com.apple.*` is never sent (fsutil `stat_unix.go`).
+/// The digest of the extended attributes that count.
 pub fn xattrs(file: impl AsFd) -> io::Result<Option<Digest>> {
     let file = file.as_fd();
     let read = |name: &[u8]| grown(|buffer| rustix::fs::fgetxattr(file, name, buffer));
@@ -122,23 +120,9 @@ fn digest_of(
     names: &[u8],
     read: impl Fn(&[u8]) -> io::Result<Vec<u8>>,
 ) -> io::Result<Option<Digest>> {
-    let mut names: Vec<&[u8]> =
-        names.split(|byte| *byte == 0).filter(|name| counts(name)).collect();
-    if names.is_empty() {
-        return Ok(None);
-    }
-    names.sort_unstable();
-    let mut hasher = Hasher::new("imgraph xattrs 1");
-    for name in names {
-        hasher.bytes(name).bytes(&read(name)?);
-    }
-    Ok(Some(hasher.finish()))
-}
-
-fn counts(name: &[u8]) -> bool {
-    let left_out = [&b"security."[..], b"system.", b"com.apple."];
-    name == b"security.capability"
-        || !name.is_empty() && !left_out.iter().any(|prefix| name.starts_with(prefix))
+    let names = names.split(|byte| *byte == 0).filter(|name| xattr_counts(name));
+    let xattrs: io::Result<Vec<_>> = names.map(|name| Ok((name, read(name)?))).collect();
+    Ok(xattrs_digest(xattrs?))
 }
 
 /// Calls with a buffer that grows until the answer fits; a file system without attributes has none.
@@ -243,7 +227,7 @@ mod tests {
             ("system.posix_acl_access", false),
             ("com.apple.quarantine", false),
         ] {
-            assert_eq!(counts(name.as_bytes()), is_counted, "{name}");
+            assert_eq!(xattr_counts(name.as_bytes()), is_counted, "{name}");
         }
     }
 

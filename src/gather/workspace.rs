@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, Place, Sources};
 use crate::gather::GatherError;
 use crate::gather::walk::{self, Tree};
 use crate::graph::spec::Found;
-use crate::layers::{self, Layers};
+use crate::layers::{self, Builder, Layers};
 
 /// The file that marks the root of a workspace.
 pub const LAYERS_FILE: &str = "layers.toml";
@@ -150,8 +150,10 @@ impl Workspace {
     }
 }
 
-/// The engine that the `layers.toml` of a workspace names: needed before anything else is read.
-pub fn configured_engine(root: &Path) -> Option<String> {
-    let text = fs::read_to_string(root.join(LAYERS_FILE)).ok()?;
-    layers::parse(&text).0.workspace.engine
+/// The engine that the `layers.toml` of a workspace names, and its `[[builder]]`s: needed before
+/// anything else is read.
+pub fn configured_engines(root: &Path) -> (Option<String>, Vec<Builder>) {
+    let Ok(text) = fs::read_to_string(root.join(LAYERS_FILE)) else { return Default::default() };
+    let (layers, _) = layers::parse(&text);
+    (layers.workspace.engine, layers.builders)
 }

@@ -3,6 +3,7 @@
 //! Every key is optional. [`parse`] reports everything that is wrong at once, unknown keys with the
 //! key that was probably meant. Nothing here knows which images exist: `graph` checks that.
 
+mod builder;
 pub mod options;
 mod quantity;
 mod read;
@@ -14,6 +15,7 @@ use globset::GlobSet;
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::image::{ImageName, Platform};
+pub use crate::layers::builder::Builder;
 use crate::layers::options::Options;
 
 /// What `layers.toml` says; the default is what holds without one.
@@ -26,6 +28,8 @@ pub struct Layers {
     pub layers: Vec<Layer>,
     /// `[image."name"]`
     pub images: BTreeMap<ImageName, ImageSettings>,
+    /// `[[builder]]`, in order.
+    pub builders: Vec<Builder>,
     /// What the command line says instead: no part of the file.
     pub given: Options,
 }

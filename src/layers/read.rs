@@ -1,6 +1,7 @@
 //! From TOML to [`Layers`], with every mistake reported.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use toml::de::{DeTable, DeValue};
@@ -10,13 +11,14 @@ use crate::image::{ImageName, Platform};
 use crate::layers::toml_reader::{TableReader, UNKNOWN_KEY, WRONG_VALUE};
 use crate::layers::{
     Cutoff, Externals, ImageSettings, Layer, Layers, NameRule, Prepare, RuleLevel, Rules,
-    WorkspaceSettings, options, quantity,
+    WorkspaceSettings, builder, options, quantity,
 };
+use crate::secret::{Secret, SecretError, Ssh};
 
 /// The text is not TOML.
 const NOT_TOML: &str = "IG001";
 /// The same name twice, or a name that nothing has.
-const BAD_NAME: &str = "IG004";
+pub(crate) const BAD_NAME: &str = "IG004";
 
 const WORKSPACE_KEYS: &[&str] = &[
     "images",
@@ -69,7 +71,7 @@ pub(crate) fn layers(text: &str) -> (Layers, Vec<Diagnostic>) {
             return (Layers::default(), problems);
         }
     };
-    let known = ["workspace", "layer", "image"];
+    let known = ["workspace", "layer", "image", "builder"];
     let top =
         TableReader::new("layers.toml", (root.get_ref(), Span::default()), &known, &mut problems);
     let workspace = top.table("workspace", &mut problems);
@@ -78,8 +80,9 @@ pub(crate) fn layers(text: &str) -> (Layers, Vec<Diagnostic>) {
     let layers: Vec<Layer> = rows.into_iter().map(|row| layer(row, &mut problems)).collect();
     check_layer_names(&layers, &mut problems);
     let images = images(&top, &mut problems);
+    let builders = builder::builders(&top, &mut problems);
     let workspace = workspace.unwrap_or_default();
-    (Layers { workspace, layers, images, ..Layers::default() }, problems)
+    (Layers { workspace, layers, images, builders, ..Layers::default() }, problems)
 }
 
 fn workspace_settings(table: (&DeTable<'_>, Span), problems: &mut Problems) -> WorkspaceSettings {
@@ -287,12 +290,28 @@ fn image(name: &ImageName, table: (&DeTable<'_>, Span), problems: &mut Problems)
         args: reader.text_map("args", problems).into_iter().collect(),
         labels: reader.text_map("labels", problems).into_iter().collect(),
         platforms: platforms.into_iter().filter_map(|text| platform(text, problems)).collect(),
-        secrets: list("secrets", problems),
-        ssh: list("ssh", problems),
+        secrets: mounted::<Secret>(&reader, "secrets", problems),
+        ssh: mounted::<Ssh>(&reader, "ssh", problems),
         options: options::read(&reader, problems),
         prepare: prepare.and_then(|table| prepare_command(name, table, problems)),
         span: reader.span,
     }
+}
+
+/// Texts as `--secret` or `--ssh` takes them.
+fn mounted<T: FromStr<Err = SecretError>>(
+    reader: &TableReader<'_>,
+    key: &str,
+    problems: &mut Problems,
+) -> Vec<String> {
+    let texts = reader.texts(key, problems).unwrap_or_default();
+    for (text, span) in &texts {
+        if let Err(error) = text.parse::<T>() {
+            let message = format!("`{key}` of {} cannot have `{text}`: {error}", reader.name);
+            problems.push(Diagnostic::error(WRONG_VALUE, message).at(*span));
+        }
+    }
+    texts.into_iter().map(|(text, _)| text).collect()
 }
 
 fn prepare_command(

@@ -171,3 +171,16 @@ fn a_dockerfile_may_serve_other_sections_only() {
     assert_eq!(problems, []);
     assert!(layers.images[&"api".parse::<ImageName>().unwrap()].skip);
 }
+
+#[test]
+fn secrets_and_agents_are_written_as_for_docker() {
+    assert_eq!(messages("[image.a]\nsecrets = ['id=npm,env=NPM']\nssh = ['default']"), [""; 0]);
+    assert_eq!(
+        messages("[image.a]\nsecrets = ['NPM', 'env=NPM']\nssh = ['git=a,,b']"),
+        [
+            "`secrets` of [image.\"a\"] cannot have `NPM`: `NPM` is not `key=value`",
+            "`secrets` of [image.\"a\"] cannot have `env=NPM`: it has no `id`",
+            "`ssh` of [image.\"a\"] cannot have `git=a,,b`: one of its paths is empty",
+        ]
+    );
+}

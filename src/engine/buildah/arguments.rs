@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::engine::command_line::Words;
+use crate::engine::given::Flags;
 use crate::engine::{CacheUse, Request};
 
 /// The files of a build in its own directory.
@@ -48,10 +50,10 @@ pub fn build(
     request: &Request,
     options: &[String],
     contexts: &[String],
-    marker: &str,
+    given: &Flags,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
     let scratch = Scratch(&request.scratch);
-    let mut arguments = Arguments(Vec::new());
+    let mut arguments = Words::default();
     arguments.flag("build").flag("--layers").flag("--force-rm");
     // What has to be asked for was pulled before; buildah's default asks every time.
     arguments.pair("--pull", "false");
@@ -68,18 +70,17 @@ pub fn build(
     if let Some(target) = &request.target {
         arguments.pair("--target", target);
     }
-    let hidden = arguments.build_arguments(request);
+    let hidden = arguments.build_arguments(&request.args, &given.variables);
     for (name, value) in &request.labels {
         arguments.pair("--label", format!("{name}={value}"));
     }
     for context in contexts {
         arguments.pair("--build-context", context);
     }
-    for secret in &request.secrets {
+    for secret in &given.secrets {
         arguments.pair("--secret", secret);
     }
-    arguments.pair("--secret", marker);
-    for agent in &request.ssh {
+    for agent in &given.agents {
         arguments.pair("--ssh", agent);
     }
     for reference in &request.references {
@@ -91,125 +92,23 @@ pub fn build(
     for flag in options {
         arguments.flag(flag);
     }
-    arguments.0.push(scratch.context().into());
+    arguments.word(scratch.context());
     (arguments.0, hidden)
 }
 
-struct Arguments(Vec<OsString>);
-
-impl Arguments {
-    fn flag(&mut self, flag: &str) -> &mut Self {
-        self.0.push(flag.into());
-        self
-    }
-
-    /// One word, so that a value that begins with a dash is no flag.
-    fn pair(&mut self, flag: &str, value: impl Into<OsString>) {
-        let mut word = OsString::from(format!("{flag}="));
-        word.push(value.into());
-        self.0.push(word);
-    }
-
-    fn build_arguments(&mut self, request: &Request) -> Vec<(String, String)> {
-        let mut hidden = Vec::new();
-        for (name, value) in &request.args {
-            if steers_the_program(name) || value.contains('\0') {
-                self.pair("--build-arg", format!("{name}={value}"));
-            } else {
-                self.pair("--build-arg", name);
-                hidden.push((name.clone(), value.clone()));
-            }
-        }
-        hidden
-    }
-}
-
-/// Whether a variable of this name changes what buildah itself does, so that it can only be given on
-/// the command line.
-fn steers_the_program(name: &str) -> bool {
-    const NAMES: [&str; 22] = [
-        "",
-        "GODEBUG",
-        "GOGC",
-        "GOMAXPROCS",
-        "GOMEMLIMIT",
-        "GORACE",
-        "GOTRACEBACK",
-        "GOCOVERDIR",
-        "HOME",
-        "HOSTALIASES",
-        "LANG",
-        "LANGUAGE",
-        "NOTIFY_SOCKET",
-        "PATH",
-        "REGISTRY_AUTH_FILE",
-        "RES_OPTIONS",
-        "LOCALDOMAIN",
-        "SSH_AUTH_SOCK",
-        "TMPDIR",
-        "TZ",
-        "USER",
-        "ZONEINFO",
-    ];
-    const PREFIXES: [&str; 14] = [
-        "BUILDAH_",
-        "CONTAINER",
-        "_CONTAINERS_",
-        "DBUS_",
-        "DOCKER_",
-        "LC_",
-        "LD_",
-        "LISTEN_",
-        "MALLOC_",
-        "REGISTRIES_",
-        "SSL_CERT_",
-        "STORAGE_",
-        "SYSTEMD_",
-        "XDG_",
-    ];
-    let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
-    let is_no_variable = name.contains(['=', '\0']);
-    is_proxy
-        || is_no_variable
-        || NAMES.contains(&name)
-        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    pub(in crate::engine::buildah) fn request() -> Request {
-        Request {
-            image: "a".parse().unwrap(),
-            dockerfile_path: "/w/images/a/Dockerfile".into(),
-            dockerfile: Vec::new(),
-            context: "/w/images/a".into(),
-            files: Vec::new(),
-            target: None,
-            platform: "linux/arm64".parse().unwrap(),
-            args: std::collections::BTreeMap::new(),
-            labels: std::collections::BTreeMap::new(),
-            parents: Vec::new(),
-            secrets: Vec::new(),
-            ssh: Vec::new(),
-            network: None,
-            hosts: Vec::new(),
-            pull: false,
-            cache_from: Vec::new(),
-            cache_to: Vec::new(),
-            sbom: false,
-            provenance: None,
-            references: vec!["acme/a:ig-1".into()],
-            epoch: 7,
-            cache: CacheUse::Use,
-            scratch: "/s".into(),
-        }
-    }
+    use crate::engine::fixture::request;
 
     fn shown(request: &Request) -> (Vec<String>, Vec<(String, String)>) {
         let contexts = ["b=container-image://1".to_owned()];
-        let (arguments, hidden) = build(request, &["--network=host".into()], &contexts, "id=m");
+        let given = Flags {
+            secrets: vec!["id=m".into()],
+            agents: vec!["default=/agent".into()],
+            variables: ["TAKEN".to_owned()].into(),
+        };
+        let (arguments, hidden) = build(request, &["--network=host".into()], &contexts, &given);
         (arguments.into_iter().map(|word| word.into_string().unwrap()).collect(), hidden)
     }
 
@@ -230,6 +129,7 @@ pub(super) mod tests {
                 "--platform=linux/arm64",
                 "--build-context=b=container-image://1",
                 "--secret=id=m",
+                "--ssh=default=/agent",
                 "--tag=acme/a:ig-1",
                 "--network=host",
                 "/s/context",
@@ -248,8 +148,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_argument_that_would_steer_buildah_does_not_reach_its_environment() {
-        for name in ["PATH", "http_proxy", "LD_PRELOAD", "BUILDAH_FORMAT", "STORAGE_DRIVER"] {
+    fn an_argument_that_would_steer_buildah_or_hide_a_secret_does_not_reach_its_environment() {
+        let names =
+            ["PATH", "http_proxy", "LD_PRELOAD", "BUILDAH_FORMAT", "STORAGE_DRIVER", "TAKEN"];
+        for name in names {
             let mut request = request();
             request.args.insert(name.into(), "x".into());
             let (arguments, hidden) = shown(&request);
@@ -264,18 +166,9 @@ pub(super) mod tests {
         request.cache = CacheUse::Bypass;
         request.target = Some("t".into());
         request.labels.insert("l".into(), "v".into());
-        request.secrets.push("id=npm,env=NPM".into());
-        request.ssh.push("default".into());
         request.hosts.push("db:10.0.0.7".into());
         let (arguments, _) = shown(&request);
-        for word in [
-            "--no-cache",
-            "--target=t",
-            "--label=l=v",
-            "--secret=id=npm,env=NPM",
-            "--ssh=default",
-            "--add-host=db:10.0.0.7",
-        ] {
+        for word in ["--no-cache", "--target=t", "--label=l=v", "--add-host=db:10.0.0.7"] {
             assert!(arguments.contains(&word.to_owned()), "{word}");
         }
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a build has files of its own")]
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::sync::{PoisonError, mpsc};
@@ -9,15 +10,15 @@ use std::time::Duration;
 
 use crate::digest::OciDigest;
 use crate::engine::buildah::arguments::{self, Scratch};
-use crate::engine::buildah::instructions::{self, Instruction};
 use crate::engine::buildah::isolation::Isolation;
 use crate::engine::buildah::leftovers::{self, Marker};
 use crate::engine::buildah::output::Output;
-use crate::engine::buildah::program::not_run;
-use crate::engine::buildah::staging::{Staged, Transfer};
 use crate::engine::buildah::store::Container;
 use crate::engine::buildah::traffic::{Chores, Interrupted};
 use crate::engine::buildah::{Buildah, failure, options, pins, pull};
+use crate::engine::given::{Flags, Given};
+use crate::engine::instructions::{self, Instruction};
+use crate::engine::staging::{Staged, Transfer};
 use crate::engine::{Built, Cancel, EngineError, Progress, Request};
 use crate::process::{self, Exit};
 
@@ -37,6 +38,8 @@ pub fn run(
     let instructions = instructions::scan(&request.dockerfile);
     refuse_heredocs(engine, request, &instructions)?;
     let contexts = pins::contexts(request, &instructions)?;
+    let given = Given::new(request, &engine.options.root, &engine.options.environment)?;
+    let mut given = unquoted(given.flags())?;
     let options = options(engine, request, progress)?;
     pull::run(engine, request, cancel, progress)?;
     if cancel.is_raised() {
@@ -44,7 +47,8 @@ pub fn run(
     }
     let staged = stage(request)?;
     let marker = Marker::new(&Scratch(&request.scratch).lock())?;
-    let (arguments, hidden) = arguments::build(request, &options, &contexts, &marker.secret());
+    given.secrets.push(marker.secret().into());
+    let (arguments, hidden) = arguments::build(request, &options, &contexts, &given);
     let mut command = engine.program.command();
     command.args(arguments).envs(hidden).env("TMPDIR", Scratch(&request.scratch).temporary());
 
@@ -59,7 +63,7 @@ pub fn run(
     let swept = sweep(engine, &marker);
     let done = do_chores(engine, engine.traffic.leave(interrupted));
     drop(staged);
-    match ended.map_err(|error| not_run(&error))? {
+    match ended.map_err(|error| engine.program.not_run(&error))? {
         Exit::Code(0) => {}
         exit => return Err(failure::classify(exit, &output, &instructions, &request.scratch)),
     }
@@ -81,6 +85,18 @@ pub fn remove_containers(engine: &Buildah, containers: &[Container]) -> Result<(
     let ids = containers.iter().map(|container| container.id.as_str());
     let arguments = ["rm"].into_iter().chain(ids);
     engine.program.answer(arguments).map(|_| ())
+}
+
+/// buildah splits `--secret` at commas and knows no quotes.
+fn unquoted(given: Flags) -> Result<Flags, EngineError> {
+    let is_quoted = |secret: &&OsString| secret.to_string_lossy().contains('"');
+    match given.secrets.iter().find(is_quoted) {
+        None => Ok(given),
+        Some(secret) => Err(EngineError::Unsupported(format!(
+            "buildah takes no secret with a comma or a quote in it: {}",
+            secret.display()
+        ))),
+    }
 }
 
 /// An old buildah takes `RUN <<EOF` for a command and the lines below it for instructions.
@@ -121,7 +137,7 @@ fn options(
     let network = options::network(isolation, request.network.as_deref())?;
     let (mut flags, left_out) = options::caches(request);
     for sentence in left_out {
-        engine.said.once(sentence, progress);
+        engine.warned.once(sentence, progress);
     }
     flags.extend(network.into_iter().map(str::to_owned));
     Ok(flags)
@@ -211,5 +227,14 @@ mod tests {
         assert!(numbers("1.9.0") < Some(HEREDOCS));
         assert_eq!(numbers("1.40.0-dev"), Some((1, 40)));
         assert_eq!(numbers("unknown"), None);
+    }
+
+    #[test]
+    fn a_secret_that_buildah_would_take_apart_is_refused() {
+        let given =
+            |secret: &str| unquoted(Flags { secrets: vec![secret.into()], ..Flags::default() });
+        assert!(given("id=x,type=file,src=/a").is_ok());
+        let error = given(r#"id=x,type=file,"src=/a,b""#).unwrap_err();
+        assert!(matches!(error, EngineError::Unsupported(text) if text.contains("/a,b")));
     }
 }

@@ -6,49 +6,11 @@
 use std::path::Path;
 
 use crate::engine::EngineError;
-use crate::engine::buildah::instructions::Instruction;
 use crate::engine::buildah::output::{Begun, Output};
+use crate::engine::cause::{Class, class};
+use crate::engine::instructions::{self, Instruction};
+use crate::engine::message::{one_line, squeezed};
 use crate::process::Exit;
-
-/// Words of registries and of the machine that mean: not allowed.
-const AUTH: [&str; 8] = [
-    "unauthorized",
-    "authentication required",
-    "invalid username/password",
-    "access to the resource is denied",
-    "403 (forbidden)",
-    "operation not permitted",
-    "newuidmap",
-    "permission denied",
-];
-
-/// Words that mean: not now.
-const UNAVAILABLE: [&str; 21] = [
-    "no space left on device",
-    "disk quota exceeded",
-    "dial tcp",
-    "no such host",
-    "connection refused",
-    "connection reset",
-    "network is unreachable",
-    "i/o timeout",
-    "tls handshake timeout",
-    "deadline exceeded",
-    "client.timeout exceeded",
-    "unexpected eof",
-    "too many requests",
-    "toomanyrequests",
-    "received unexpected http status: 5",
-    "layer not known",
-    "image not known",
-    "resource temporarily unavailable",
-    "cannot allocate memory",
-    "too many open files",
-    "device or resource busy",
-];
-
-/// A message longer than this is cut: it is one line on a terminal.
-const LONGEST_MESSAGE: usize = 400;
 
 /// Classifies a failed build. `scratch` is where the build's own copy of the context lay: its path
 /// means nothing to the user.
@@ -70,16 +32,16 @@ pub fn classify(
     };
     let line = line_of(step, instructions);
     if let Some(code) = cause.strip_prefix("exit status ").and_then(|code| code.parse().ok()) {
-        let message = cut(&format!("{}: exit code {code}", step.text));
+        let message = one_line(&format!("{}: exit code {code}", step.text));
         return EngineError::Step { message, line, exit_code: Some(code) };
     }
     if let Some(cause) = cause.strip_prefix("while running runtime: ") {
         let what = &output.before_error;
-        return EngineError::Unavailable(cut(&format!(
+        return EngineError::Unavailable(one_line(&format!(
             "buildah cannot start a container: {cause}: {what}"
         )));
     }
-    let message = cut(&format!("{}: {cause}", step.text));
+    let message = one_line(&format!("{}: {cause}", step.text));
     match class(cause) {
         // A file that may not be read is the step's, not a missing credential.
         Class::Unavailable => EngineError::Unavailable(message),
@@ -94,7 +56,7 @@ pub fn of_transfer(exit: Exit, output: &Output) -> EngineError {
     if let Some(error) = without_words(exit, &error) {
         return error;
     }
-    let message = cut(&error);
+    let message = one_line(&error);
     match class(&error) {
         Class::Auth => EngineError::Auth(message),
         Class::Unavailable => EngineError::Unavailable(message),
@@ -128,7 +90,7 @@ fn cause<'a, 'b>(error: &'a str, step: &'b Begun) -> Option<(&'b Begun, &'a str)
 
 /// A failed FROM, a missing stage, or a Dockerfile that cannot be read.
 fn outside_a_step(error: &str, output: &Output, instructions: &[Instruction]) -> EngineError {
-    let message = cut(error);
+    let message = one_line(error);
     match class(error) {
         Class::Auth => EngineError::Auth(message),
         Class::Unavailable => EngineError::Unavailable(message),
@@ -136,24 +98,6 @@ fn outside_a_step(error: &str, output: &Output, instructions: &[Instruction]) ->
             let line = output.step.as_ref().and_then(|step| line_of(step, instructions));
             EngineError::Step { message, line, exit_code: None }
         }
-    }
-}
-
-enum Class {
-    User,
-    Auth,
-    Unavailable,
-}
-
-fn class(error: &str) -> Class {
-    let error = error.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| error.contains(word));
-    if says(&AUTH) {
-        Class::Auth
-    } else if says(&UNAVAILABLE) {
-        Class::Unavailable
-    } else {
-        Class::User
     }
 }
 
@@ -171,28 +115,13 @@ fn line_of(step: &Begun, instructions: &[Instruction]) -> Option<u32> {
     if let Some(instruction) = at_its_place {
         return Some(instruction.line);
     }
-    let mut same = instructions.iter().filter(|instruction| squeezed(&instruction.text) == wanted);
-    let only = same.next()?;
-    same.next().is_none().then_some(only.line)
-}
-
-/// buildah prints continued lines joined, with whatever blanks they had.
-fn squeezed(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn cut(message: &str) -> String {
-    let message = squeezed(message);
-    match message.char_indices().nth(LONGEST_MESSAGE) {
-        Some((end, _)) => format!("{}..", &message[..end]),
-        None => message,
-    }
+    instructions::only(instructions, &step.text).map(|only| only.line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::buildah::instructions::scan;
+    use crate::engine::instructions::scan;
 
     const DOCKERFILE: &str =
         "ARG V\nFROM a AS one\nRUN x\nFROM b\nRUN x\nRUN make \\\n  all\nCOPY nope /x\n";

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use crate::engine::EngineError;
-use crate::engine::buildah::program::Program;
+use crate::engine::program::Program;
 
 /// How RUN commands are isolated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_the_user_says_is_not_probed() {
-        let program = Program::new("/nonexistent/buildah".into(), None);
+        let program = Program::new("/nonexistent/buildah".into(), Vec::new(), "");
         let environment = BTreeMap::from([("BUILDAH_ISOLATION".to_owned(), "rootless".to_owned())]);
         let found = Isolation::probe(&program, &environment, Path::new("/nonexistent")).unwrap();
         assert_eq!(found, Isolation::Default);

@@ -6,10 +6,9 @@ use std::io::{self, Read};
 use rayon::prelude::*;
 
 use crate::digest::{Digest, OciDigest};
-use crate::engine::buildah::program::Program;
 use crate::engine::buildah::store::{Layer, Store};
-use crate::engine::buildah::tarsplit;
-use crate::engine::{EngineError, content};
+use crate::engine::program::Program;
+use crate::engine::{EngineError, content, tarsplit};
 
 /// The digests of these layers of an image, read from the store. Those that cannot be read so are
 /// returned as well: their files belong to others, or the driver is not known.

@@ -8,12 +8,11 @@
 //!
 //! What it cannot do: with chroot isolation buildah 1.28 itself sometimes loses the last lines of a
 //! command; and a trigger `ONBUILD RUN --mount=..,rw` of a base image may write to a context whose
-//! files are links (see [`staging`]).
+//! files are links (see [`crate::engine::staging`]).
 
 pub mod arguments;
 pub mod build;
 pub mod failure;
-pub mod instructions;
 pub mod isolation;
 pub mod layers;
 pub mod leftovers;
@@ -21,13 +20,10 @@ pub mod names;
 pub mod options;
 pub mod output;
 pub mod pins;
-pub mod program;
 pub mod pull;
 pub mod push;
-pub mod staging;
 pub mod storage;
 pub mod store;
-pub mod tarsplit;
 pub mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,11 +32,11 @@ use std::sync::{Mutex, OnceLock};
 
 use crate::digest::{Digest, OciDigest};
 use crate::engine::buildah::isolation::Isolation;
-use crate::engine::buildah::options::Said;
-use crate::engine::buildah::program::Program;
 use crate::engine::buildah::storage::{Location, Storage, Surroundings};
 use crate::engine::buildah::store::{Image, Layer, Store};
 use crate::engine::buildah::traffic::Traffic;
+use crate::engine::program::Program;
+use crate::engine::warned::Warned;
 use crate::engine::{
     Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request, content,
 };
@@ -59,6 +55,8 @@ pub struct Options {
     pub storage: Option<Storage>,
     /// How RUN commands are isolated; `None`: found out by trying.
     pub isolation: Option<Isolation>,
+    /// Where files of secrets and keys are looked for: the root of the workspace.
+    pub root: PathBuf,
     /// The environment that this process was started with.
     pub environment: BTreeMap<String, String>,
 }
@@ -66,7 +64,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let (storage, isolation, environment) = (None, None, BTreeMap::new());
-        Self { program: "buildah".into(), storage, isolation, environment }
+        Self { program: "buildah".into(), storage, isolation, root: PathBuf::new(), environment }
     }
 }
 
@@ -79,7 +77,7 @@ pub struct Buildah {
     store: OnceLock<Store>,
     isolation: Mutex<Option<Isolation>>,
     traffic: Traffic,
-    said: Said,
+    warned: Warned,
     /// The images from outside that were pulled, with their platforms.
     pulled: Mutex<BTreeSet<(String, String)>>,
 }
@@ -88,12 +86,12 @@ impl Buildah {
     /// The engine with these options. Starts nothing yet.
     pub fn new(options: Options) -> Self {
         Self {
-            program: Program::new(options.program.clone(), options.storage.clone()),
+            program: program(options.program.clone(), options.storage.as_ref()),
             version: OnceLock::new(),
             store: OnceLock::new(),
             isolation: Mutex::new(options.isolation),
             traffic: Traffic::default(),
-            said: Said::default(),
+            warned: Warned::default(),
             pulled: Mutex::default(),
             options,
         }
@@ -178,6 +176,7 @@ impl Engine for Buildah {
             platform: Platform::host(),
             // Layers are; the config of an image in Docker's format names the working container.
             reproducible: false,
+            lacks: Vec::new(),
         })
     }
 
@@ -261,6 +260,12 @@ impl Engine for Buildah {
         let dead = leftovers::of_the_dead(self.store()?)?;
         build::remove_containers(self, &dead)
     }
+}
+
+/// The program on this store, or on its default one.
+fn program(path: PathBuf, storage: Option<&Storage>) -> Program {
+    let arguments = storage.map(Storage::arguments).unwrap_or_default();
+    Program::new(path, arguments, "`apt-get install buildah`")
 }
 
 fn find<'a>(images: &'a [Image], id: &OciDigest) -> Result<&'a Image, EngineError> {

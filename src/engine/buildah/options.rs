@@ -3,27 +3,10 @@
 //! Its caches are repositories with an image for each step, one to read and one to write
 //! (`buildah-build(1)`, version 1.28); attestations are BuildKit's.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
-
 use crate::cache::Cache;
 use crate::engine::buildah::isolation::Isolation;
-use crate::engine::{EngineError, Progress, Request};
+use crate::engine::{EngineError, Request};
 use crate::reference::Reference;
-
-/// Sentences that an engine has said; each is said once.
-#[derive(Debug, Default)]
-pub struct Said(Mutex<BTreeSet<String>>);
-
-impl Said {
-    /// Says it, unless it was said before.
-    pub fn once(&self, sentence: String, progress: &mut dyn FnMut(Progress)) {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.insert(sentence.clone()) {
-            progress(Progress::Warning(sentence));
-        }
-    }
-}
 
 /// The flags for isolation and network.
 ///
@@ -81,7 +64,7 @@ fn repository(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::buildah::arguments::tests::request;
+    use crate::engine::fixture::request;
 
     #[test]
     fn a_network_that_cannot_be_had_is_an_error() {
@@ -119,15 +102,5 @@ mod tests {
                 "buildah attaches neither SBOM nor provenance: they are left out",
             ]
         );
-    }
-
-    #[test]
-    fn a_sentence_is_said_once() {
-        let said = Said::default();
-        let mut heard = Vec::new();
-        for _ in 0..3 {
-            said.once("left out".into(), &mut |progress| heard.push(progress));
-        }
-        assert_eq!(heard, [Progress::Warning("left out".into())]);
     }
 }

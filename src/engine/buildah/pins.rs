@@ -7,7 +7,7 @@
 
 use crate::dockerfile::reads::ImageUse;
 use crate::dockerfile::{self, Flavour, UseKind, reads};
-use crate::engine::buildah::instructions::Instruction;
+use crate::engine::instructions::{Instruction, names_a_stage};
 use crate::engine::{EngineError, Request};
 use crate::image::Platform;
 
@@ -101,27 +101,9 @@ fn written_base(span: &str) -> Option<String> {
     words.find(|word| !word.starts_with("--")).map(str::to_owned)
 }
 
-/// Whether buildah would take this key for a stage: by its name, or its number in `--from=0`.
-fn names_a_stage(key: &str, instructions: &[Instruction]) -> bool {
-    let mut names = instructions.iter().filter_map(Instruction::stage_name);
-    let stages = instructions.last().map_or(0, |last| last.stage);
-    names.any(|name| name.eq_ignore_ascii_case(key))
-        || key.parse::<u32>().is_ok_and(|number| number < stages)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::buildah::instructions::scan;
-
-    #[test]
-    fn stages_are_found_by_name_and_number() {
-        let stages = scan(b"FROM a AS Build\nFROM b\n");
-        for (key, names) in [("build", true), ("0", true), ("1", true), ("2", false), ("a", false)]
-        {
-            assert_eq!(names_a_stage(key, &stages), names, "{key}");
-        }
-    }
 
     #[test]
     fn the_written_base_is_found_in_either_span() {

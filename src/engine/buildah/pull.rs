@@ -8,7 +8,6 @@ use std::sync::PoisonError;
 
 use crate::dockerfile::reads::ImageUse;
 use crate::engine::buildah::output::Output;
-use crate::engine::buildah::program::not_run;
 use crate::engine::buildah::{Buildah, failure, pins};
 use crate::engine::{Cancel, EngineError, Progress, Request};
 use crate::process::{self, Exit};
@@ -58,7 +57,7 @@ fn one(
     let mut output = Output::default();
     let exit =
         process::run(command, &|| cancel.is_raised(), &mut |line| output.line(line, progress));
-    let error = match exit.map_err(|error| not_run(&error))? {
+    let error = match exit.map_err(|error| engine.program.not_run(&error))? {
         Exit::Code(0) => return Ok(()),
         exit => failure::of_transfer(exit, &output),
     };
@@ -82,7 +81,7 @@ fn line(request: &Request, image: &ImageUse) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::engine::Parent;
-    use crate::engine::buildah::arguments::tests::request;
+    use crate::engine::fixture::request;
 
     #[test]
     fn what_no_parent_stands_for_comes_from_outside() {

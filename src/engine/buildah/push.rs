@@ -6,7 +6,6 @@ use std::net::IpAddr;
 
 use crate::digest::OciDigest;
 use crate::engine::buildah::output::Output;
-use crate::engine::buildah::program::not_run;
 use crate::engine::buildah::{Buildah, failure};
 use crate::engine::{Cancel, EngineError, Progress};
 use crate::process::{self, Exit};
@@ -42,7 +41,7 @@ fn one(
     let mut output = Output::default();
     let exit =
         process::run(command, &|| cancel.is_raised(), &mut |line| output.line(line, progress));
-    match exit.map_err(|error| not_run(&error))? {
+    match exit.map_err(|error| engine.program.not_run(&error))? {
         Exit::Code(0) => Ok(()),
         exit => Err(failure::of_transfer(exit, &output)),
     }

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "configuration files of the store")]
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,15 @@ pub struct Storage {
     pub root: PathBuf,
     /// Where mounts and locks are (`--runroot`).
     pub runroot: PathBuf,
+}
+
+impl Storage {
+    /// What the program is told.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let words: [&OsStr; 4] =
+            ["--root".as_ref(), self.root.as_ref(), "--runroot".as_ref(), self.runroot.as_ref()];
+        words.map(OsStr::to_owned).into()
+    }
 }
 
 /// The files of a store.

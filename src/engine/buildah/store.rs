@@ -146,7 +146,7 @@ impl Store {
         Ok(chain)
     }
 
-    /// The headers of a layer's tar, gzipped: see [`crate::engine::buildah::tarsplit`].
+    /// The headers of a layer's tar, gzipped: see [`crate::engine::tarsplit`].
     pub fn headers(&self, layer: &Layer) -> PathBuf {
         self.path(&format!("layers/{}.tar-split.gz", layer.id))
     }

@@ -1,4 +1,6 @@
 //! Real engines, where they are there.
 
+mod bench;
 mod buildah;
+mod buildx;
 mod differential;

@@ -1,7 +1,7 @@
 //! The content id: what an image is, whoever built it and whenever.
 
 use imgraph::engine::buildah::layers;
-use imgraph::engine::buildah::program::Program;
+use imgraph::engine::program::Program;
 
 use super::*;
 
@@ -121,7 +121,7 @@ fn the_program_gives_the_same_digests_as_the_stores_own_files() {
     let built = bench.variant(DOCKERFILE, 0);
     let content = bench.engine.content(&built, &BTreeMap::new()).unwrap();
     let wanted = built.output.diff_ids.iter().cloned().collect();
-    let program = Program::new("buildah".into(), Some(bench.storage()));
+    let program = Program::new("buildah".into(), bench.storage().arguments(), "");
     let digests = layers::from_program(&program, &built.output.id, &wanted).unwrap();
     assert_eq!(digests.into_iter().collect::<Vec<_>>(), content.layers);
     let gone = format!("sha256:{}", "1".repeat(64)).parse().unwrap();

@@ -13,17 +13,18 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use imgraph::context::{Entry, EntryKind};
 use imgraph::digest::{Digest, OciDigest};
 use imgraph::engine::buildah::storage::Storage;
 use imgraph::engine::buildah::{Buildah, Options};
-use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Progress, Request};
+use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Request};
 use imgraph::image::Platform;
+
+use super::bench::{busybox, entries, processes, shown};
 
 /// A store with a base image `acme/base:0.1.0` (busybox) in it; taken away when dropped.
 pub(super) struct Bench {
@@ -98,6 +99,7 @@ impl Bench {
             dockerfile: dockerfile.into(),
             context: self.home.path().join("empty"),
             files: Vec::new(),
+            sources: Vec::new(),
             target: None,
             platform: Platform::host(),
             args: BTreeMap::new(),
@@ -184,50 +186,8 @@ fn storage(home: &tempfile::TempDir) -> Storage {
     Storage { root: home.path().join("root"), runroot: home.path().join("runroot") }
 }
 
-fn busybox() -> Option<PathBuf> {
-    let named = std::env::var_os("IMGRAPH_BUSYBOX").map(PathBuf::from);
-    let places = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
-    named.into_iter().chain(places).find(|place| place.is_file())
-}
-
-fn shown(progress: &Progress) -> String {
-    match progress {
-        Progress::Step { number, total, text, cached } => {
-            let total = total.map_or("?".to_owned(), |total| total.to_string());
-            format!("{number}/{total} {text}{}", if *cached { " CACHED" } else { "" })
-        }
-        Progress::Log(line) => format!("| {line}"),
-        Progress::Warning(text) => format!("warning: {text}"),
-    }
-}
-
 fn parent(reference: &str, id: &OciDigest) -> Parent {
     Parent { reference: reference.into(), id: id.clone(), pinned: "unused:1".into() }
-}
-
-/// Everything below a directory, as it would be fingerprinted.
-fn entries(context: &Path) -> Vec<Entry> {
-    let mut found = Vec::new();
-    let mut waiting = vec![context.to_path_buf()];
-    while let Some(directory) = waiting.pop() {
-        for item in fs::read_dir(&directory).unwrap() {
-            let item = item.unwrap();
-            let metadata = item.metadata().unwrap();
-            let kind = if metadata.is_dir() {
-                waiting.push(item.path());
-                EntryKind::Directory
-            } else if metadata.is_symlink() {
-                EntryKind::Symlink(fs::read_link(item.path()).unwrap())
-            } else {
-                let content = Digest::of_content(&fs::read(item.path()).unwrap());
-                EntryKind::File { size: metadata.len(), content }
-            };
-            let path = item.path().strip_prefix(context).unwrap().to_path_buf();
-            found.push(Entry { path, kind, mode: metadata.mode() & 0o7777, xattrs: None });
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]
@@ -373,6 +333,38 @@ fn arguments_labels_targets_and_secrets_arrive() {
         "acme/one:1",
     ]);
     assert!(labels.contains("org.example.a:x y"), "{labels}");
+}
+
+/// cargo gives tests this variable; a build argument of its name must not reach buildah's environment.
+#[test]
+fn a_secret_of_the_environment_is_not_the_build_argument_of_its_name() {
+    let Some(bench) = Bench::new() else { return };
+    let Ok(value) = std::env::var("CARGO_PKG_NAME") else {
+        eprintln!("skipped: not run by cargo");
+        return;
+    };
+    let dockerfile = "FROM acme/base:0.1.0\nARG CARGO_PKG_NAME\n\
+        RUN --mount=type=secret,id=s echo \"$CARGO_PKG_NAME but $(cat /run/secrets/s)\"; sleep 0.1\n";
+    let mut request = bench.request(dockerfile);
+    request.args.insert("CARGO_PKG_NAME".into(), "argument".into());
+    request.secrets.push("\"id=s\",env=CARGO_PKG_NAME".into());
+    let (built, lines) = bench.watch(&request);
+    built.unwrap();
+    assert!(lines.contains(&format!("| argument but {value}")), "{lines:?}");
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_said_before_the_build() {
+    let Some(bench) = Bench::new() else { return };
+    let mut request = bench.request("FROM acme/base:0.1.0\n");
+    request.secrets.push("id=npm,env=IMGRAPH_TEST_NEVER_SET".into());
+    let (built, lines) = bench.watch(&request);
+    assert!(
+        matches!(&built, Err(EngineError::Auth(text)) if text.contains("`npm`")
+            && text.contains("IMGRAPH_TEST_NEVER_SET")),
+        "{built:?}"
+    );
+    assert_eq!(lines, [] as [String; 0]);
 }
 
 #[test]

@@ -1,34 +1,36 @@
-//! The `buildah` program and the store it works on.
-#![expect(clippy::disallowed_methods, reason = "this engine is a program")]
+//! The program that an engine drives: one question, one answer.
+//!
+//! What it is and what its answers mean is not known here. Builds, which can be cancelled, go through
+//! `process` themselves.
+#![expect(clippy::disallowed_methods, reason = "some engines are programs")]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::engine::EngineError;
-use crate::engine::buildah::storage::Storage;
 use crate::process::{self, Exit, ProcessError};
 
-/// The program, always with the same store.
+/// The program, always with the same arguments before those of its verbs.
 #[derive(Clone, Debug)]
 pub struct Program {
     path: PathBuf,
-    storage: Option<Storage>,
+    arguments: Vec<OsString>,
+    help: &'static str,
 }
 
 impl Program {
-    /// The program at `path`, or in `PATH`, on this store or its default one.
-    pub fn new(path: PathBuf, storage: Option<Storage>) -> Self {
-        Self { path, storage }
+    /// The program at `path`, or in `PATH` if it has no slash, with `arguments` before all others.
+    /// `help` says how to get it.
+    pub fn new(path: PathBuf, arguments: Vec<OsString>, help: &'static str) -> Self {
+        Self { path, arguments, help }
     }
 
     /// A command without arguments of its own yet.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
-        if let Some(storage) = &self.storage {
-            command.arg("--root").arg(&storage.root).arg("--runroot").arg(&storage.runroot);
-        }
+        command.args(&self.arguments);
         command
     }
 
@@ -40,7 +42,8 @@ impl Program {
         let mut command = self.command();
         command.args(arguments);
         let what = shown(&command);
-        let (exit, output, error) = process::capture(command).map_err(|error| not_run(&error))?;
+        let (exit, output, error) =
+            process::capture(command).map_err(|error| self.not_run(&error))?;
         if exit == Exit::Code(0) {
             return Ok(output);
         }
@@ -58,7 +61,7 @@ impl Program {
         let what = shown(&command);
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child =
-            command.spawn().map_err(|source| not_run(&ProcessError { program, source }))?;
+            command.spawn().map_err(|source| self.not_run(&ProcessError { program, source }))?;
         let (output, mut errors) = (child.stdout.take(), child.stderr.take());
         let (answer, error) = std::thread::scope(|scope| {
             let error = scope.spawn(|| errors.as_mut().map(io::read_to_string));
@@ -73,6 +76,17 @@ impl Program {
             return Err(failed(&what, &error));
         }
         answer.map_err(|source| broken(&what, &source))
+    }
+
+    /// Why it could not be started, and what helps.
+    pub fn not_run(&self, error: &ProcessError) -> EngineError {
+        let text = match error.source.kind() {
+            io::ErrorKind::NotFound => {
+                format!("`{}` is not installed: {}", error.program, self.help)
+            }
+            _ => format!("{error}: {}", error.source),
+        };
+        EngineError::Unavailable(text)
     }
 }
 
@@ -101,33 +115,22 @@ fn shown(command: &Command) -> String {
     }
 }
 
-/// Why buildah could not be started, and what helps.
-pub fn not_run(error: &ProcessError) -> EngineError {
-    let text = match error.source.kind() {
-        io::ErrorKind::NotFound => {
-            format!("`{}` is not installed: `apt-get install buildah`", error.program)
-        }
-        _ => format!("{error}: {}", error.source),
-    };
-    EngineError::Unavailable(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_missing_program_is_said_with_what_helps() {
-        let program = Program::new("/nonexistent/buildah".into(), None);
+        let program = Program::new("/nonexistent/x".into(), Vec::new(), "`apt-get install x`");
         let EngineError::Unavailable(text) = program.answer(["info"]).unwrap_err() else {
             panic!()
         };
-        assert_eq!(text, "`/nonexistent/buildah` is not installed: `apt-get install buildah`");
+        assert_eq!(text, "`/nonexistent/x` is not installed: `apt-get install x`");
     }
 
     #[test]
     fn what_failed_is_named_with_its_words() {
-        let program = Program::new("/bin/sh".into(), None);
+        let program = Program::new("/bin/sh".into(), Vec::new(), "");
         let words = ["-c", "echo 'Error: no   store' >&2; exit 125"];
         let EngineError::Unavailable(text) = program.answer(words).unwrap_err() else { panic!() };
         assert_eq!(text, "`/bin/sh` failed: no store");

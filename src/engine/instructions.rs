@@ -4,6 +4,8 @@
 //! What an instruction means is `dockerfile`'s business. Source of the rules: moby/buildkit
 //! `frontend/dockerfile/parser/parser.go`.
 
+use crate::engine::message::squeezed;
+
 /// One instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
@@ -37,7 +39,8 @@ impl Instruction {
         words.next()
     }
 
-    fn word(&self) -> &str {
+    /// What it is, as written: `RUN`, `copy`.
+    pub fn word(&self) -> &str {
         self.text.split_whitespace().next().unwrap_or("")
     }
 
@@ -85,6 +88,22 @@ pub fn scan(dockerfile: &[u8]) -> Vec<Instruction> {
         );
     }
     found
+}
+
+/// The only instruction with this text, whatever blanks either has; `None` if there are several.
+pub fn only<'a>(instructions: &'a [Instruction], text: &str) -> Option<&'a Instruction> {
+    let wanted = squeezed(text);
+    let mut same = instructions.iter().filter(|instruction| squeezed(&instruction.text) == wanted);
+    let only = same.next()?;
+    same.next().is_none().then_some(only)
+}
+
+/// Whether an engine takes this key for a stage: by its name, or its number in `--from=0`.
+pub fn names_a_stage(key: &str, instructions: &[Instruction]) -> bool {
+    let mut names = instructions.iter().filter_map(Instruction::stage_name);
+    let stages = instructions.last().map_or(0, |last| last.stage);
+    names.any(|name| name.eq_ignore_ascii_case(key))
+        || key.parse::<u32>().is_ok_and(|number| number < stages)
 }
 
 /// Gives the instruction its stage and place.
@@ -247,5 +266,14 @@ mod tests {
         assert_eq!(of("FROM --platform=$P ${A}:1 as b"), (Some("${A}:1".into()), Some("b".into())));
         assert_eq!(of("from a"), (Some("a".into()), None));
         assert_eq!(of("RUN a as b"), (None, None));
+    }
+
+    #[test]
+    fn stages_are_found_by_name_and_number() {
+        let stages = scan(b"FROM a AS Build\nFROM b\n");
+        for (key, names) in [("build", true), ("0", true), ("1", true), ("2", false), ("a", false)]
+        {
+            assert_eq!(names_a_stage(key, &stages), names, "{key}");
+        }
     }
 }

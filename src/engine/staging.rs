@@ -1,14 +1,20 @@
-//! The context that buildah sees: a directory with exactly the files that were fingerprinted.
+//! The context that a program sees: a directory with exactly the files that were fingerprinted.
 //!
 //! Files are hard links where that is safe and possible, else copies whose bytes are hashed while
 //! they are copied. A link is not safe when a RUN may mount the context: buildah mounts it writable
 //! if asked to, and would write through the link into the user's source tree.
+//!
+//! A link has the time of the file, and BuildKit takes a file that it was sent before for the same
+//! if its size, mode and time are (moby/buildkit#4950; tonistiigi/fsutil `diff_containerd.go`,
+//! `sameFile`). So what it is given are copies whose time says what is in them.
 #![expect(clippy::disallowed_methods, reason = "the context is staged on the disk")]
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Timespec, Timestamps};
 
 use crate::context::{Entry, EntryKind};
 use crate::digest::Digest;
@@ -24,6 +30,9 @@ pub enum Transfer {
     Link,
     /// Copies: something may write to the staged files.
     Copy,
+    /// Copies with this time, in seconds since the Unix epoch, and a digest of the content in its
+    /// nanoseconds.
+    Stamp(u64),
 }
 
 /// A staged context; removed when dropped.
@@ -50,7 +59,7 @@ impl Staged {
         for entry in files {
             staged.add(context, entry, transfer)?;
         }
-        staged.seal(files)?;
+        staged.seal(files, transfer)?;
         Ok(staged)
     }
 
@@ -71,14 +80,16 @@ impl Staged {
             }
             EntryKind::Symlink(target) => {
                 symlink(target, &to).map_err(|source| file_error("create", &to, source))?;
-                copy_xattrs(&from, &to, entry)
+                copy_xattrs(&from, &to, entry)?;
+                stamp(&to, transfer, None)
             }
             EntryKind::File { size, content } => {
                 if transfer == Transfer::Link && link(&from, &to, entry, *size)? {
                     return Ok(());
                 }
                 copy(&from, &to, entry, content)?;
-                copy_xattrs(&from, &to, entry)
+                copy_xattrs(&from, &to, entry)?;
+                stamp(&to, transfer, Some(content))
             }
         }
     }
@@ -92,8 +103,11 @@ impl Staged {
         Ok(())
     }
 
-    /// Directories get their modes last: one may not be writable.
-    fn seal(&self, files: &[Entry]) -> Result<(), EngineError> {
+    /// Directories get their modes and times last: one may not be writable, and all were written to.
+    fn seal(&self, files: &[Entry], transfer: Transfer) -> Result<(), EngineError> {
+        for directory in self.directories.iter().rev() {
+            stamp(directory, transfer, None)?;
+        }
         let is_directory = |entry: &&Entry| entry.kind == EntryKind::Directory;
         for entry in files.iter().rev().filter(is_directory) {
             set_mode(&self.path.join(&entry.path), entry.mode)?;
@@ -149,6 +163,24 @@ fn copy(from: &Path, to: &Path, entry: &Entry, content: &Digest) -> Result<(), E
 fn set_mode(path: &Path, mode: u32) -> Result<(), EngineError> {
     fs::set_permissions(path, Permissions::from_mode(mode))
         .map_err(|source| file_error("set the mode of", path, source))
+}
+
+/// Gives a file, directory or link the time that the transfer asks for.
+fn stamp(path: &Path, transfer: Transfer, content: Option<&Digest>) -> Result<(), EngineError> {
+    let Transfer::Stamp(seconds) = transfer else { return Ok(()) };
+    let time = Timespec {
+        tv_sec: i64::try_from(seconds).unwrap_or(i64::MAX),
+        tv_nsec: content.map_or(0, nanoseconds),
+    };
+    let times = Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| file_error("set the time of", path, error.into()))
+}
+
+/// Nanoseconds below a second that say what the content is.
+fn nanoseconds(content: &Digest) -> i64 {
+    let [a, b, c, d, ..] = *content.as_bytes();
+    i64::from(u32::from_le_bytes([a, b, c, d]) % 1_000_000_000)
 }
 
 /// Copies the extended attributes, if the entry had some. Those that only the kernel or root may
@@ -237,6 +269,21 @@ mod tests {
             let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
             assert_eq!(inode(context.join("d/a")) == inode(path.join("d/a")), same, "{transfer:?}");
         }
+    }
+
+    #[test]
+    fn the_time_of_a_stamped_file_says_what_is_in_it() {
+        let (_home, context, path) = tree();
+        let link = Entry { kind: EntryKind::Symlink("a".into()), ..directory("d/l", 0o777) };
+        let entries = [directory("d", 0o550), file("d/a", "d/a"), file("d/b", "d/b"), link];
+        let _staged = Staged::new(&context, &entries, path.clone(), Transfer::Stamp(7)).unwrap();
+        let time = |name: &str| {
+            let found = fs::symlink_metadata(path.join(name)).unwrap();
+            (found.mtime(), found.mtime_nsec())
+        };
+        assert_eq!((time("d"), time("d/l")), ((7, 0), (7, 0)));
+        assert_eq!((time("d/a").0, time("d/b").0), (7, 7));
+        assert_ne!(time("d/a").1, time("d/b").1, "equal sizes and modes, other contents");
     }
 
     #[test]

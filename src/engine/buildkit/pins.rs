@@ -1,0 +1,130 @@
+//! Parents, pinned: exactly the images that this run says stand for what the Dockerfile names.
+//!
+//! BuildKit takes *named contexts* since 0.10: for a FROM, `COPY --from` or mount that names a
+//! reference it looks one up by the reference as people write it, without `:latest` (moby/buildkit
+//! `frontend/dockerui/config.go`, `NamedContext`). It looks up the names of stages in the same
+//! table, so a parent that is called like a stage of the Dockerfile would replace the stage. There,
+//! and for an older BuildKit, the Dockerfile that is sent names the pinned reference instead; the
+//! one on the disk is never touched.
+
+use std::collections::BTreeSet;
+
+use crate::diagnostic::Span;
+use crate::dockerfile::reads::Reads;
+use crate::dockerfile::{self, Flavour, UseKind, reads};
+use crate::engine::{EngineError, Parent, Request};
+use crate::image::Platform;
+use crate::reference::Reference;
+
+/// What a solve is told of the parents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pins {
+    /// Named contexts: the reference as BuildKit looks it up, and the image that stands for it.
+    pub(crate) contexts: Vec<(String, String)>,
+    /// The Dockerfile to send.
+    pub(crate) dockerfile: Vec<u8>,
+}
+
+impl Pins {
+    /// Pins the parents of a request to the locations that `locate` gives them
+    /// (`docker-image://..`).
+    ///
+    /// Errors: [`EngineError::Unsupported`] where a parent can be pinned in neither way.
+    pub(crate) fn new(
+        request: &Request,
+        has_contexts: bool,
+        locate: &dyn Fn(&Parent) -> String,
+    ) -> Result<Self, EngineError> {
+        let mut pins = Self { contexts: Vec::new(), dockerfile: request.dockerfile.clone() };
+        if request.parents.is_empty() {
+            return Ok(pins);
+        }
+        let reads = read(request);
+        let mut edited = Vec::new();
+        for parent in &request.parents {
+            let key = key(&parent.reference);
+            let is_stage = reads.stage_names.iter().any(|name| name.eq_ignore_ascii_case(&key));
+            if is_stage || !has_contexts {
+                edited.push(parent);
+            }
+            if has_contexts {
+                // What is written in the place of a stage's name is no name of a stage.
+                let key = if is_stage { self::key(&parent.pinned) } else { key };
+                pins.contexts.push((key, locate(parent)));
+            }
+        }
+        if !edited.is_empty() {
+            pins.dockerfile = edit(request, &reads, &edited)?;
+        }
+        Ok(pins)
+    }
+}
+
+/// A reference as BuildKit looks a named context up.
+fn key(reference: &str) -> String {
+    let familiar = Reference::parse(reference).map(|reference| reference.familiar());
+    let familiar = familiar.unwrap_or_else(|_| reference.to_owned());
+    familiar.strip_suffix(":latest").unwrap_or(&familiar).to_owned()
+}
+
+/// Our own reading of the Dockerfile of a request.
+pub(crate) fn read(request: &Request) -> Reads {
+    let (dockerfile, _) = dockerfile::parse(&request.dockerfile);
+    let question = reads::Request {
+        target: request.target.as_deref(),
+        args: &request.args,
+        platform: &request.platform,
+        build_platform: &Platform::host(),
+        flavour: Flavour::BuildKit,
+        onbuild: &|_| Vec::new(),
+    };
+    reads::resolve(&dockerfile, &question).0
+}
+
+/// The images that a request reads and that are no parents, each once.
+pub(crate) fn externals(request: &Request) -> BTreeSet<String> {
+    let images = read(request).images.into_iter().map(|image| image.reference);
+    let is_parent =
+        |image: &String| request.parents.iter().any(|parent| parent.reference == *image);
+    images.filter(|image| !is_parent(image)).collect()
+}
+
+/// The Dockerfile with pinned references in the places of these parents.
+fn edit(request: &Request, reads: &Reads, parents: &[&Parent]) -> Result<Vec<u8>, EngineError> {
+    let mut edits: Vec<(Span, String)> = Vec::new();
+    for parent in parents {
+        let uses: Vec<_> =
+            reads.images.iter().filter(|image| image.reference == parent.reference).collect();
+        // What only a trigger of a base image names stands in no file.
+        if uses.is_empty() {
+            return Err(unsupported(request, parent, "only an ONBUILD of its base image names it"));
+        }
+        for image in uses {
+            let written = request.dockerfile.get(image.span.range()).unwrap_or_default();
+            let written = String::from_utf8_lossy(written);
+            let new = match image.kind {
+                UseKind::From => parent.pinned.clone(),
+                UseKind::Copy | UseKind::Mount if written.contains(&parent.reference) => {
+                    written.replacen(&parent.reference, &parent.pinned, 1)
+                }
+                _ => return Err(unsupported(request, parent, "a variable names it")),
+            };
+            edits.push((image.span, new));
+        }
+    }
+    edits.sort_by_key(|(span, _)| std::cmp::Reverse(span.range().start));
+    edits.dedup();
+    let mut text = request.dockerfile.clone();
+    for (span, new) in edits {
+        text.splice(span.range(), new.into_bytes());
+    }
+    Ok(text)
+}
+
+fn unsupported(request: &Request, parent: &Parent, why: &str) -> EngineError {
+    EngineError::Unsupported(format!(
+        "{}: this BuildKit cannot be given another image for `{}`: {why}; BuildKit 0.10 (Docker 23) can",
+        request.dockerfile_path.display(),
+        parent.reference
+    ))
+}

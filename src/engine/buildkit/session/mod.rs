@@ -1,0 +1,202 @@
+//! The session: what the daemon may ask this process for while it builds.
+//!
+//! One stream a builder and run, on which the roles are turned round: the daemon calls, and we
+//! serve. Builds whose secrets or agents differ have sessions of their own, because a daemon asks
+//! for a secret by its id and does not say for which build; and so has every build of a daemon that
+//! cannot say whose context it asks for. Source: moby/buildkit `session/session.go`,
+//! `session/grpc.go`.
+
+mod auth;
+pub(crate) mod content;
+mod files;
+mod health;
+mod secrets;
+mod ssh;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bollard_buildkit_proto::health::health_server::HealthServer;
+use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
+use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSyncServer;
+use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
+use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+
+use crate::engine::buildkit::given::Given;
+use crate::engine::buildkit::served::Served;
+use crate::engine::buildkit::session::auth::Auth;
+use crate::engine::buildkit::session::content::Content;
+use crate::engine::buildkit::session::files::Files;
+use crate::engine::buildkit::session::health::{Health, Pulse};
+use crate::engine::buildkit::session::secrets::Secrets;
+use crate::engine::buildkit::session::ssh::Ssh;
+use crate::engine::docker::credentials::Credentials;
+use crate::engine::docker::stream::Stream;
+use crate::engine::layout::Layout;
+
+/// The calls that are answered, as the daemon is told when the session opens. It does not try others.
+const METHODS: [&str; 6] = [
+    "/grpc.health.v1.Health/Check",
+    "/moby.filesync.v1.FileSync/DiffCopy",
+    "/moby.filesync.v1.Auth/Credentials",
+    "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+    "/moby.sshforward.v1.SSH/CheckAgent",
+    "/moby.sshforward.v1.SSH/ForwardAgent",
+];
+
+/// A daemon asks every five seconds whether we live. If it has not for so long, it does not itself.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// What stands between the prefix and the rest of a name that the daemon puts together. No image name
+/// has it.
+pub(crate) const END_OF_PREFIX: &str = "@-";
+
+/// What builds serve, by the name that the daemon asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Contexts(Mutex<BTreeMap<String, Arc<Served>>>);
+
+impl Contexts {
+    /// Serves something until the answer is dropped.
+    pub(crate) fn serve(self: &Arc<Self>, name: String, served: Served) -> Serving {
+        let served = Arc::new(served);
+        self.lock().insert(name.clone(), Arc::clone(&served));
+        Serving { contexts: Arc::clone(self), name, served }
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<Served>> {
+        self.lock().get(with_one_prefix(name)).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Served>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name with its prefix once: BuildKit 0.32 puts it in front of one that has it already
+/// (moby/buildkit `solver/llbsolver/policy.go`, `normalizedSourceIdentifier`, since 93999f407).
+fn with_one_prefix(name: &str) -> &str {
+    let Some(end) = name.find(END_OF_PREFIX) else { return name };
+    let prefix = &name[..end + END_OF_PREFIX.len()];
+    let mut name = name;
+    while let Some(rest) = name.strip_prefix(prefix).filter(|rest| rest.starts_with(prefix)) {
+        name = rest;
+    }
+    name
+}
+
+/// Something that is served as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    contexts: Arc<Contexts>,
+    name: String,
+    /// What.
+    pub(crate) served: Arc<Served>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.contexts.lock().remove(&self.name);
+    }
+}
+
+/// What a session can be asked for beside files.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    /// The images, where we keep them and not the daemon.
+    pub(crate) layout: Option<Arc<Layout>>,
+    /// Registry credentials.
+    pub(crate) credentials: Arc<Credentials>,
+    /// Secrets and agents.
+    pub(crate) given: Arc<Given>,
+}
+
+/// An open session. It ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Its id, which solves name.
+    pub(crate) id: String,
+    /// What builds serve on it.
+    pub(crate) contexts: Arc<Contexts>,
+    is_closed: Arc<AtomicBool>,
+    pulse: Arc<Pulse>,
+    server: JoinHandle<()>,
+}
+
+impl Session {
+    /// The headers that open a session with a shared key.
+    pub(crate) fn headers(
+        id: &str,
+        shared_key: &str,
+        offer: &Offer,
+    ) -> BTreeMap<&'static str, Vec<String>> {
+        let images = if offer.layout.is_some() { &content::METHODS[..] } else { &[] };
+        let methods = METHODS.iter().chain(images).map(|method| (*method).to_owned());
+        BTreeMap::from([
+            ("X-Docker-Expose-Session-Uuid", vec![id.to_owned()]),
+            ("X-Docker-Expose-Session-Name", vec!["imgraph".to_owned()]),
+            ("X-Docker-Expose-Session-Sharedkey", vec![shared_key.to_owned()]),
+            ("X-Docker-Expose-Session-Grpc-Method", methods.collect()),
+        ])
+    }
+
+    /// Serves a stream on which a daemon will call.
+    pub(crate) fn serve(id: String, stream: Stream, offer: &Offer) -> Self {
+        let contexts: Arc<Contexts> = Arc::default();
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let pulse = Arc::new(Pulse::new());
+        let stream = stream.noting_its_end(Arc::clone(&is_closed));
+        let router = Server::builder()
+            .add_service(HealthServer::new(Health(Arc::clone(&pulse))))
+            .add_service(FileSyncServer::new(Files(Arc::clone(&contexts))))
+            .add_service(AuthServer::new(Auth(Arc::clone(&offer.credentials))))
+            .add_service(SecretsServer::new(Secrets(Arc::clone(&offer.given))))
+            .add_service(SshServer::new(Ssh(Arc::clone(&offer.given))))
+            .add_optional_service(offer.layout.clone().map(Content));
+        // After the one connection there is none to wait for, and the server must not end.
+        let connections = tokio_stream::StreamExt::chain(
+            tokio_stream::once(Ok::<_, std::io::Error>(stream)),
+            tokio_stream::pending(),
+        );
+        let server = tokio::spawn(async move {
+            router.serve_with_incoming(connections).await.unwrap_or_default();
+        });
+        Self { id, contexts, is_closed, pulse, server }
+    }
+
+    /// Whether the daemon can still call.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the daemon has been silent for so long that it must be gone or frozen.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.pulse.silence() > SILENCE
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_counts_once_however_often_it_is_there() {
+        for (name, expected) in [
+            ("a@-context", "a@-context"),
+            ("a@-a@-a@-context", "a@-context"),
+            ("a-a@-context", "a-a@-context"),
+            ("a-dockerfile", "a-dockerfile"),
+        ] {
+            assert_eq!(with_one_prefix(name), expected);
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The Docker Engine API, as far as imgraph needs it: the image store, and the upgrades to gRPC.
+//!
+//! Source: moby `api/swagger.yaml`. Paths carry no version: a daemon then answers as its newest, and
+//! every field that is read here has been there since API 1.41 (Docker 20.10). An Engine API client
+//! crate would do the same with two hundred more crates, and none exposes `/grpc`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{self, Receiver};
+
+use crate::engine::docker::endpoint::Endpoint;
+use crate::engine::docker::stream::{Protocol, Stream};
+
+/// How long an answer to a question may take. Deleting or exporting an image may take longer.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A Docker Engine.
+#[derive(Debug)]
+pub struct Api {
+    endpoint: Endpoint,
+    /// Connections that wait for their next request.
+    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No connection, or it broke.
+    #[error("{0}")]
+    Connection(String),
+    /// The daemon says no.
+    #[error("{message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What it says.
+        message: String,
+    },
+    /// The daemon says something that is not understood.
+    #[error("the Docker Engine answered something unexpected: {0}")]
+    Answer(String),
+}
+
+/// What `GET /version` tells.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Version {
+    /// The engine, for example `26.1.5`.
+    pub version: String,
+    /// The newest API, for example `1.45`.
+    pub api_version: String,
+    /// The operating system of its containers.
+    pub os: String,
+    /// Their processor.
+    pub arch: String,
+}
+
+/// What `GET /info` tells.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Info {
+    /// The storage driver.
+    pub driver: String,
+    /// Facts about it, as pairs.
+    pub driver_status: Option<Vec<(String, String)>>,
+    /// Where it keeps its data.
+    pub docker_root_dir: String,
+}
+
+impl Info {
+    /// Whether images are kept by containerd and not by a graph driver (moby
+    /// `daemon/info.go`, `driver-type`).
+    pub fn has_containerd_store(&self) -> bool {
+        let status = self.driver_status.as_deref().unwrap_or_default();
+        status.iter().any(|(name, value)| {
+            name == "driver-type" && value.starts_with("io.containerd.snapshotter")
+        })
+    }
+}
+
+/// An image in the list of the store.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Listed {
+    /// Its id.
+    pub id: String,
+    /// Its references, familiar, with tags.
+    pub repo_tags: Option<Vec<String>>,
+}
+
+/// What the store tells of one image.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Inspected {
+    /// Its id.
+    pub id: String,
+    /// Its references, familiar, with tags.
+    pub repo_tags: Option<Vec<String>>,
+    /// Bytes.
+    pub size: u64,
+    /// What the image says to containers and children.
+    pub config: Option<serde_json::Value>,
+    /// Who made it.
+    #[serde(default)]
+    pub author: String,
+    /// The processor.
+    pub architecture: String,
+    /// Its variant.
+    #[serde(default)]
+    pub variant: String,
+    /// The operating system.
+    pub os: String,
+    /// When it says it was made.
+    pub created: Option<String>,
+    /// The layers.
+    #[serde(rename = "RootFS")]
+    pub root_fs: RootFs,
+}
+
+/// The layers of an image.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RootFs {
+    /// The digests of the uncompressed layers, base first.
+    pub layers: Option<Vec<String>>,
+}
+
+/// A line of what a daemon says while it works.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Said {
+    /// What it does.
+    pub status: String,
+    /// Which layer that is about; empty where it is about none.
+    pub id: String,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// The pieces of a body, to be read by a thread that may block.
+struct Pieces {
+    receiver: Receiver<io::Result<Bytes>>,
+    piece: Bytes,
+}
+
+impl Pieces {
+    fn new(receiver: Receiver<io::Result<Bytes>>) -> Self {
+        Self { receiver, piece: Bytes::new() }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.piece = piece?,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.piece.len());
+        buffer[..length].copy_from_slice(&self.piece.split_to(length));
+        Ok(length)
+    }
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+impl Api {
+    /// The engine at an endpoint. Connects when something is asked.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// What it is.
+    pub async fn version(&self) -> Result<Version, ApiError> {
+        self.get("/version").await
+    }
+
+    /// How it is set up.
+    pub async fn info(&self) -> Result<Info, ApiError> {
+        self.get("/info").await
+    }
+
+    /// The images of the store whose references match one of these patterns; all, if there are
+    /// none. The containerd store takes milliseconds for each image that it tells of.
+    pub async fn images(&self, patterns: &[String]) -> Result<Vec<Listed>, ApiError> {
+        if patterns.is_empty() {
+            return self.get("/images/json").await;
+        }
+        let filters = serde_json::json!({ "reference": patterns }).to_string();
+        self.get(&format!("/images/json?filters={}", escaped(&filters))).await
+    }
+
+    /// One image; `None` where there is none.
+    pub async fn inspect(&self, image: &str) -> Result<Option<Inspected>, ApiError> {
+        match self.get(&format!("/images/{image}/json")).await {
+            Ok(inspected) => Ok(Some(inspected)),
+            Err(ApiError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Points a reference at an image, moving it if it exists.
+    pub async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), ApiError> {
+        let path = format!("/images/{image}/tag?repo={}&tag={}", escaped(repository), escaped(tag));
+        self.call(Method::POST, &path, &BTreeMap::new()).await?;
+        Ok(())
+    }
+
+    /// Removes an image, if nothing refers to it or runs on it: `false` where that is so.
+    pub async fn remove(&self, image: &str) -> Result<bool, ApiError> {
+        match self.call(Method::DELETE, &format!("/images/{image}"), &BTreeMap::new()).await {
+            Ok(_) => Ok(true),
+            Err(ApiError::Refused { status: 404, .. }) => Ok(true),
+            Err(ApiError::Refused { status: 409, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the image as a tar, as `docker save` writes it, on a thread of its own.
+    pub async fn export<T: Send + 'static>(
+        &self,
+        image: &str,
+        read: impl FnOnce(&mut dyn Read) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let path = format!("/images/{image}/get");
+        let (response, _) = self.send(Method::GET, &path, &BTreeMap::new(), Keep::Never).await?;
+        let (sender, receiver) = mpsc::channel(4);
+        let reading = tokio::task::spawn_blocking(move || read(&mut Pieces::new(receiver)));
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let piece = frame.map(|frame| frame.into_data().unwrap_or_default());
+            if sender.send(piece.map_err(io::Error::other)).await.is_err() {
+                break; // it has read enough
+            }
+        }
+        drop(sender);
+        let read = reading.await.map_err(io::Error::other).flatten();
+        read.map_err(|error| ApiError::Answer(format!("the archive of image {image}: {error}")))
+    }
+
+    /// Pushes a reference with a credential as `X-Registry-Auth` takes it. What the daemon says of
+    /// it is handed on line by line; a failure comes as the last of them.
+    pub async fn push(
+        &self,
+        (repository, tag): (&str, &str),
+        credential: &str,
+        said: &mut dyn FnMut(Said),
+    ) -> Result<(), ApiError> {
+        let path = format!("/images/{repository}/push?tag={}", escaped(tag));
+        self.work(&path, credential, said).await
+    }
+
+    /// Pulls a reference for a platform, likewise.
+    pub async fn pull(
+        &self,
+        (reference, platform): (&str, &str),
+        credential: &str,
+        said: &mut dyn FnMut(Said),
+    ) -> Result<(), ApiError> {
+        let (reference, platform) = (escaped(reference), escaped(platform));
+        let path = format!("/images/create?fromImage={reference}&platform={platform}");
+        self.work(&path, credential, said).await
+    }
+
+    /// A call whose answer comes line by line while the daemon works.
+    async fn work(
+        &self,
+        path: &str,
+        credential: &str,
+        said: &mut dyn FnMut(Said),
+    ) -> Result<(), ApiError> {
+        let headers = BTreeMap::from([("X-Registry-Auth", vec![credential.to_owned()])]);
+        let (response, _) = self.send(Method::POST, path, &headers, Keep::Never).await?;
+        let mut body = response.into_body();
+        let mut open = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let piece = frame.map_err(|error| broken(&error))?.into_data().unwrap_or_default();
+            open.extend_from_slice(&piece);
+            while let Some(end) = open.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = open.drain(..=end).collect();
+                if let Ok(line) = serde_json::from_slice(&line) {
+                    said(line);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns a connection into a stream of HTTP/2 (`/grpc`, `/session`).
+    pub async fn upgrade(
+        &self,
+        path: &str,
+        headers: &BTreeMap<&'static str, Vec<String>>,
+    ) -> Result<Stream, ApiError> {
+        let mut headers = headers.clone();
+        headers.insert("Connection", vec!["Upgrade".to_owned()]);
+        headers.insert("Upgrade", vec!["h2c".to_owned()]);
+        let (response, _) = self.send(Method::POST, path, &headers, Keep::Never).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let status = response.status();
+            return Err(ApiError::Answer(format!("{status} to an upgrade of {path}")));
+        }
+        let upgraded = hyper::upgrade::on(response).await.map_err(|error| broken(&error))?;
+        Ok(Stream::new(TokioIo::new(upgraded)))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let body = self.call(Method::GET, path, &BTreeMap::new()).await?;
+        serde_json::from_slice(&body).map_err(|error| ApiError::Answer(format!("{path}: {error}")))
+    }
+
+    /// A call with a short answer.
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &BTreeMap<&'static str, Vec<String>>,
+    ) -> Result<Bytes, ApiError> {
+        let answer = async {
+            let (response, sender) = self.send(method, path, headers, Keep::Open).await?;
+            let body = response.into_body().collect().await.map_err(|error| broken(&error))?;
+            if let Some(sender) = sender {
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+            }
+            Ok(body.to_bytes())
+        };
+        let late = |_| ApiError::Connection(format!("no answer to {path} within a minute"));
+        tokio::time::timeout(PATIENCE, answer).await.map_err(late)?
+    }
+
+    /// Sends a request and reads the head of its answer. A refusal is an error.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &BTreeMap<&'static str, Vec<String>>,
+        keep: Keep,
+    ) -> Result<(Response<Incoming>, Option<SendRequest<Full<Bytes>>>), ApiError> {
+        let mut sender = self.sender().await?;
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, "docker");
+        for (name, values) in headers {
+            for value in values {
+                request = request.header(*name, value);
+            }
+        }
+        let request = request
+            .body(Full::default())
+            .map_err(|error| ApiError::Answer(format!("{path}: {error}")))?;
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            let body = response.into_body().collect().await.map_err(|error| broken(&error))?;
+            let body = body.to_bytes();
+            let message = serde_json::from_slice(&body).map_or_else(
+                |_| String::from_utf8_lossy(&body).trim().to_owned(),
+                |refusal: Refusal| refusal.message,
+            );
+            return Err(ApiError::Refused { status: status.as_u16(), message });
+        }
+        Ok((response, (keep == Keep::Open).then_some(sender)))
+    }
+
+    /// A connection: one that waits, else a new one.
+    async fn sender(&self) -> Result<SendRequest<Full<Bytes>>, ApiError> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            match idle {
+                Some(mut sender) => {
+                    if sender.ready().await.is_ok() {
+                        return Ok(sender);
+                    }
+                }
+                None => break,
+            }
+        }
+        let stream = Stream::connect(&self.endpoint, Protocol::Http1).await;
+        let stream = stream.map_err(|error| unreachable(&self.endpoint, &error))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        // It ends with its sender; what goes wrong is told to whoever waits for an answer.
+        tokio::spawn(async move { connection.with_upgrades().await.unwrap_or_default() });
+        Ok(sender)
+    }
+}
+
+/// Whether a connection is used again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Open,
+    Never,
+}
+
+fn unreachable(endpoint: &Endpoint, error: &io::Error) -> ApiError {
+    ApiError::Connection(format!("cannot connect to {endpoint}: {error}"))
+}
+
+fn broken(error: &hyper::Error) -> ApiError {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    let cause = cause.unwrap_or_default();
+    ApiError::Connection(format!("the connection to the Docker Engine broke: {error}{cause}"))
+}
+
+/// A value of a query.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            write!(escaped, "%{byte:02X}").unwrap_or_default();
+        }
+    }
+    escaped
+}
