@@ -11,10 +11,9 @@ pub struct Warned(Mutex<BTreeSet<String>>);
 
 impl Warned {
     /// Says it, if it was not said before.
-    pub fn once(&self, text: impl Into<String>, progress: &mut dyn FnMut(Progress)) {
-        let text = text.into();
-        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
-            progress(Progress::Warning(text));
+    pub fn once(&self, text: &str, progress: &mut dyn FnMut(Progress)) {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
+            progress(Progress::Warning(text.to_owned()));
         }
     }
 }

@@ -108,7 +108,8 @@ mod tests {
             agents: vec!["default=/agent".into()],
             variables: ["TAKEN".to_owned()].into(),
         };
-        let (arguments, hidden) = build(request, &["--network=host".into()], &contexts, &given);
+        let options = ["--network=host".to_owned()];
+        let (arguments, hidden) = build(request, &options, &contexts, &given);
         (arguments.into_iter().map(|word| word.into_string().unwrap()).collect(), hidden)
     }
 

@@ -137,7 +137,7 @@ fn options(
     let network = options::network(isolation, request.network.as_deref())?;
     let (mut flags, left_out) = options::caches(request);
     for sentence in left_out {
-        engine.warned.once(sentence, progress);
+        engine.warned.once(&sentence, progress);
     }
     flags.extend(network.into_iter().map(str::to_owned));
     Ok(flags)

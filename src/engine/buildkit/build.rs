@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::buildkit::v1::SolveResponse;
+use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, SolveResponse};
 
+use crate::cache::{Cache, CacheError};
 use crate::context::{Entry, EntryKind};
 use crate::digest::{Digest, Hasher, OciDigest};
 use crate::engine::buildkit::BuildKit;
@@ -44,11 +45,14 @@ pub(crate) async fn run(
 
     warn(engine, abilities, request, progress);
     pull(engine, request, cancel).await?;
+    let caches = caches(request)?;
+    let mut frontend = frontend(request, abilities, &names, (&pins, &session));
+    frontend.extend(cache_imports(&caches).map(|json| ("cache-imports".to_owned(), json)));
     let solve = Solve {
         entitlements: entitlements(request),
-        frontend: frontend(request, abilities, &names, (&pins, &session)),
+        frontend,
         exporters: vec![engine.images.exporter(abilities, request.epoch)],
-        ..Solve::default()
+        cache: caches,
     };
     let mut tracker = Tracker::new(&request.parents);
     let solved = solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
@@ -62,7 +66,11 @@ pub(crate) async fn run(
     };
     let answer = solved.inspect_err(|_| engine.images.note_waste())?;
     let id = built_id(&answer)?;
-    let output = engine.images.output(&id).await?;
+    let mut output = engine.images.output(&id).await?;
+    if !request.references.is_empty() {
+        engine.images.tag(&id, &request.references).await?;
+        output.references.clone_from(&request.references);
+    }
     if request.epoch != 0 && !engine.images.has_time(&id, request.epoch) {
         engine.warned.once(
             "images do not get the time that `epoch` gives them: this BuildKit ignores it",
@@ -135,8 +143,10 @@ fn digest(files: &[Entry]) -> Digest {
         hasher.bytes(entry.path.as_os_str().as_bytes()).number(u64::from(entry.mode));
         match &entry.kind {
             EntryKind::Directory => hasher.text("directory"),
-            EntryKind::File { size, content } => hasher.number(*size).digest(content),
-            EntryKind::Symlink(target) => hasher.bytes(target.as_os_str().as_bytes()),
+            EntryKind::File { size, content } => hasher.text("file").number(*size).digest(content),
+            EntryKind::Symlink(target) => {
+                hasher.text("symlink").bytes(target.as_os_str().as_bytes())
+            }
         };
         if let Some(xattrs) = &entry.xattrs {
             hasher.digest(xattrs);
@@ -215,6 +225,33 @@ async fn pull(engine: &BuildKit, request: &Request, cancel: &Cancel) -> Result<(
     }
     let externals: Vec<String> = pins::externals(request).into_iter().collect();
     engine.images.pull(&externals, &request.platform, (&engine.credentials, cancel)).await
+}
+
+/// Where steps are read from and written to besides the daemon's own cache.
+fn caches(request: &Request) -> Result<CacheOptions, EngineError> {
+    Ok(CacheOptions {
+        imports: request.cache_from.iter().map(|text| cache(text)).collect::<Result<_, _>>()?,
+        exports: request.cache_to.iter().map(|text| cache(text)).collect::<Result<_, _>>()?,
+        ..CacheOptions::default()
+    })
+}
+
+fn cache(text: &str) -> Result<CacheOptionsEntry, EngineError> {
+    let cache: Cache =
+        text.parse().map_err(|error: CacheError| EngineError::Unsupported(error.to_string()))?;
+    let attrs = cache.attributes.into_iter().collect();
+    Ok(CacheOptionsEntry { r#type: cache.kind, attrs })
+}
+
+/// Caches to read, as the frontend takes them (moby/buildkit `client/solve.go`,
+/// `parseCacheOptions`): it asks them before it solves.
+fn cache_imports(caches: &CacheOptions) -> Option<String> {
+    let entry = |cache: &CacheOptionsEntry| {
+        let attributes: BTreeMap<&String, &String> = cache.attrs.iter().collect();
+        serde_json::json!({ "Type": cache.r#type, "Attrs": attributes })
+    };
+    let entries: Vec<serde_json::Value> = caches.imports.iter().map(entry).collect();
+    (!entries.is_empty()).then(|| serde_json::Value::from(entries).to_string())
 }
 
 /// What a build may do that not every build may.

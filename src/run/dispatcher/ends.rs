@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::now;
 use crate::event::{self, Failure, What};
 use crate::fingerprint::reason::Reason;
 use crate::fingerprint::{self, leaf};
@@ -9,11 +10,11 @@ use crate::graph::Edge;
 use crate::history::{Ended, Pushed, Record};
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{self, LedgerError};
+use crate::plan::{pushed_references, source_key};
 use crate::run::dispatcher::{Dispatcher, Spawn};
 use crate::run::job::{Log, Push};
 use crate::run::summary::Finished;
 use crate::run::work::{self, Done};
-use crate::{clock, plan};
 
 /// What is told of an image that ended.
 #[derive(Default)]
@@ -34,7 +35,7 @@ impl<'a> Dispatcher<'a, '_> {
         let image = facts.graph.image(id);
         let entries = self.run.entries[id.index()].take().unwrap_or_default();
         // Parents may have been prepared, or may have moved, since the plan was made.
-        self.source_keys[id.index()] = plan::source_key(&facts, id, &entries, &self.source_keys);
+        self.source_keys[id.index()] = source_key(&facts, id, &entries, &self.source_keys);
         let inputs = facts.inputs(id, &entries);
         let parent = |edge: &Edge| self.parent_identity(edge);
         let record = Arc::new(Record {
@@ -45,7 +46,7 @@ impl<'a> Dispatcher<'a, '_> {
             build_key: fingerprint::key(&inputs, &parent),
             content: done.content,
             output: done.output,
-            finished: clock::now(),
+            finished: now(),
             duration: done.duration,
             leaves: leaf::encode(&fingerprint::leaves(&inputs, &parent)),
         });
@@ -119,7 +120,7 @@ impl<'a> Dispatcher<'a, '_> {
         let unpushed = self.run.facts.unpushed(history, id, Some(record));
         let spec = &self.run.facts.graph.image(id).spec;
         let again = self.run.forced.contains(&id);
-        let again = again.then(|| plan::pushed_references(spec, &record.build_key));
+        let again = again.then(|| pushed_references(spec, &record.build_key));
         Some(Push {
             id,
             image: self.name(id),
