@@ -148,6 +148,9 @@ pub struct History {
     pub prepared: BTreeMap<ImageName, Prepared>,
     /// What was last pushed of each image.
     pub pushed: BTreeMap<ImageName, Pushed>,
+    /// The images of which an engine read more than we know of, with the digest of the Dockerfile
+    /// that it was: their whole context counts as long as it is that one.
+    pub widened: BTreeMap<ImageName, Digest>,
     /// The content digest of each layer ever read, by its diff id.
     pub layers: BTreeMap<OciDigest, Digest>,
     /// The moving average of the build durations of each image, in milliseconds.

@@ -19,6 +19,7 @@ use crate::gather::stat::StatCache;
 use crate::gopath::{Wildcard, has_wildcards};
 use crate::graph::Image;
 use crate::ignorefile::IgnoreFile;
+use crate::ledger;
 use crate::image::ImageId;
 use crate::report::text::printable;
 
@@ -30,7 +31,9 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
     };
     let id = the_image(&session, arguments)?;
     let stat = StatCache::load(&session.state);
-    let disk = session.disk(&stat);
+    let (history, _) = ledger::read(&session.state)?;
+    let wide = session.wide(&history);
+    let disk = session.disk(&stat, &wide);
     let listed = disk.entries(id);
     let problems = listed.as_ref().err().cloned().unwrap_or_default();
     session.judge(&BTreeSet::from([id]), &problems, settings)?;

@@ -85,7 +85,8 @@ impl Look {
             write(&mut io::stderr(), &format!("warning: {warning}\n"));
         }
         let stat = StatCache::load(&session.state);
-        let disk = session.disk(&stat);
+        let wide = session.wide(&history);
+        let disk = session.disk(&stat, &wide);
         let (gathered, presence) = rayon::join(
             || inputs::gather(&disk, &selected.family, &history, wishes.forced),
             || present(session, settings, &history, &selected.family),

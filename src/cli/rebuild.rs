@@ -119,8 +119,9 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
     let uncached =
         if arguments.building.no_cache { selected.asked.clone() } else { BTreeSet::new() };
-    let disk = session.disk(&stat);
     let history = ledger.history().clone();
+    let wide = session.wide(&history);
+    let disk = session.disk(&stat, &wide);
     // The store is asked while the disk is read.
     let (gathered, presence) = rayon::join(
         || inputs::gather(&disk, &selected.family, &history, &forced),

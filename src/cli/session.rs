@@ -13,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::digest::{Digest, OciDigest};
 use crate::engine::{Engine, EngineError};
 use crate::fingerprint::reason::PrepareCause;
-use crate::gather::inputs::{Disk, Gathered};
+use crate::gather::inputs::{Disk, Gathered, Wide};
 use crate::gather::stat::StatCache;
 use crate::gather::workspace;
 use crate::graph::select::select;
@@ -166,13 +166,19 @@ impl Session {
     }
 
     /// What reads the disk for this workspace.
-    pub(crate) fn disk<'a>(&'a self, stat: &'a StatCache) -> Disk<'a> {
+    pub(crate) fn disk<'a>(&'a self, stat: &'a StatCache, wide: &'a Wide) -> Disk<'a> {
         Disk {
             workspace: &self.loaded.workspace,
             graph: &self.loaded.graph,
             flavour: self.choice.flavour,
             stat,
+            wide,
         }
+    }
+
+    /// The images whose whole context counts.
+    pub(crate) fn wide(&self, history: &History) -> Wide {
+        Wide::new(&self.loaded.workspace, &self.loaded.graph, history)
     }
 
     /// What decisions rest on.

@@ -11,6 +11,7 @@
 //! duration = "2s"
 //! outcome = "fail"        # or "ok", "unavailable" (the engine is gone), "hang" (until cancelled)
 //! content = "same"        # or "inputs": other inputs make another image
+//! reads = ["/generated"]  # what it asks for of the context, beside what the Dockerfile says
 //! push = "fail"           # what becomes of a push, as `outcome`
 //! ```
 #![expect(clippy::disallowed_methods, reason = "an engine reads its script and keeps a store")]
@@ -63,6 +64,7 @@ struct Behaviour {
     outcome: Option<Outcome>,
     content: Option<ContentOf>,
     push: Option<Outcome>,
+    reads: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -125,6 +127,7 @@ impl Simulate {
             outcome: own.outcome.or(usual.outcome),
             content: own.content.or(usual.content),
             push: own.push.or(usual.push),
+            reads: own.reads.or_else(|| usual.reads.clone()),
         }
     }
 
@@ -186,6 +189,13 @@ impl Engine for Simulate {
             Outcome::Unavailable => {
                 return Err(EngineError::Unavailable("the simulated engine is gone".to_owned()));
             }
+        }
+        let unread = behaviour.reads.unwrap_or_default().into_iter().filter(|path| {
+            request.sources.iter().all(|source| !Path::new(path).starts_with(source))
+        });
+        let paths: Vec<String> = unread.collect();
+        if !paths.is_empty() {
+            return Err(EngineError::Unread { paths });
         }
         let id = match behaviour.content {
             Some(ContentOf::Same) => Digest::of_content(request.image.as_str().as_bytes()),

@@ -64,6 +64,13 @@ pub enum Entry {
     LastRun(Run),
     /// An image was pushed; since format 2.
     Pushed(Pushed),
+    /// An engine read more of an image's context than we know of: all of it counts from now on.
+    Widened {
+        /// The image.
+        image: ImageName,
+        /// The digest of its Dockerfile.
+        dockerfile: Digest,
+    },
 }
 
 /// Whether an entry has to be on the disk before [`crate::ledger::Ledger::append`] returns.
@@ -88,6 +95,7 @@ impl Entry {
             | Self::Recorded(_)
             | Self::Prepared(_)
             | Self::Pushed(_)
+            | Self::Widened { .. }
             | Self::RunFinished { .. } => Durability::Synced,
             Self::RunStarted { .. }
             | Self::Intent { .. }
@@ -113,6 +121,7 @@ impl Entry {
             | Self::Recorded(_)
             | Self::Prepared(_)
             | Self::Pushed(_)
+            | Self::Widened { .. }
             | Self::Layers(_)
             | Self::Duration { .. } => Ok(is_open),
         }
@@ -128,6 +137,9 @@ impl Entry {
             Self::Ended { image, ended } => history.end(&image, ended)?,
             Self::Prepared(prepared) => history.add_prepared(prepared),
             Self::Pushed(pushed) => history.add_pushed(pushed),
+            Self::Widened { image, dockerfile } => {
+                history.widened.insert(image, dockerfile);
+            }
             Self::Layers(layers) => history.layers.extend(layers),
             Self::RunFinished { finished } => history.finish_run(finished)?,
             Self::Duration { image, millis } => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cache::Cache;
 use crate::digest::{Digest, OciDigest};
 use crate::engine::{CacheUse, Parent, Request};
-use crate::graph::{Edge, Image};
+use crate::graph::Edge;
 use crate::history::{Presence, Record};
 use crate::image::{ImageId, ImageName};
 use crate::layers::{Cutoff, Layer};
@@ -77,7 +77,7 @@ impl Job {
                 dockerfile: run.disk.dockerfile(id).to_vec(),
                 context: root.join(&spec.context),
                 files: run.entries[id.index()].clone().unwrap_or_default(),
-                sources: sources(image),
+                sources: run.disk.reads(id).iter().map(|read| read.source.clone()).collect(),
                 target: spec.target.clone(),
                 platform: image.platform.clone(),
                 args: spec.args.clone(),
@@ -110,11 +110,6 @@ pub(crate) fn references(run: &Run<'_>, id: ImageId, key: &Digest) -> Vec<String
     let mut references = spec.references();
     references.push(key_reference(&spec.repository, key));
     references
-}
-
-/// What an image reads of its context.
-fn sources(image: &Image) -> Vec<String> {
-    image.reads.context.iter().map(|read| read.source.clone()).collect()
 }
 
 /// The most that an image may weigh, in bytes, and the layer that says so.

@@ -71,6 +71,8 @@ pub(crate) enum Outcome {
     Done(Box<Done>),
     /// A file moved while the build was reading it: this is the context as it is now.
     Moved(Vec<Entry>),
+    /// The engine read more than we know of: these paths. This is the whole context.
+    Widened(Vec<String>, Vec<Entry>),
 }
 
 /// What came out of a build.
@@ -239,11 +241,15 @@ pub(crate) fn build(shared: Shared<'_>, job: &Job, sender: &Sender<Message>) {
         let built = shared.engine.build(&job.request, shared.cancel, tell)?;
         Ok((built, timer.elapsed()))
     });
-    let built = match built {
-        Err(EngineError::ContextMoved { .. }) => Ok(None),
-        built => built.map(Some).map_err(Stop::Engine),
+    let result = match built {
+        Err(EngineError::Unread { paths }) if shared.disk.wide.add(id) => {
+            let entries = shared.disk.entries(id).map_err(Stop::Context);
+            entries.map(|entries| Outcome::Widened(paths, entries))
+        }
+        Err(EngineError::ContextMoved { .. }) => finish(shared, job, None),
+        Err(error) => Err(Stop::Engine(error)),
+        Ok(built) => finish(shared, job, Some(built)),
     };
-    let result = built.and_then(|built| finish(shared, job, built));
     remove(&scratch, &job.request.image, sender);
     let result = match result {
         Ok(outcome) => Ok(outcome),

@@ -24,3 +24,4 @@ mod rebuild;
 mod scale;
 mod selection;
 mod support;
+mod widened;

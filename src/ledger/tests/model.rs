@@ -95,6 +95,9 @@ fn entry() -> impl Strategy<Value = Entry> {
         1 => (image(), vec("[a-z]{1,5}", 0..3)).prop_map(|(image, references)| {
             Entry::Pushed(Pushed { id: diff_id(image.as_str()), image, references })
         }),
+        1 => image().prop_map(|image| {
+            Entry::Widened { dockerfile: Digest::of_content(image.as_str().as_bytes()), image }
+        }),
         1 => vec(0..14_u32, 0..4).prop_map(move |keys| Entry::Layers(keys.into_iter().map(layer).collect())),
         1 => any::<u64>().prop_map(|finished| Entry::RunFinished { finished }),
         1 => (image(), any::<u64>()).prop_map(|(image, millis)| Entry::Duration { image, millis }),

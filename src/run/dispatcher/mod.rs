@@ -370,6 +370,9 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             }
             Message::Built(id, Ok(Outcome::Done(done))) => self.built(id, *done, spawn),
             Message::Built(id, Ok(Outcome::Moved(entries))) => self.moved(id, entries, spawn),
+            Message::Built(id, Ok(Outcome::Widened(paths, entries))) => {
+                self.widened(id, &paths, entries, spawn)
+            }
             Message::Tagged(id, Ok(())) => self.restored(id, spawn),
             Message::Pushed(id, Ok(references)) => self.pushed(id, references),
             Message::Prepared(id, Err(failed))
@@ -396,6 +399,27 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             return self.end(id, Ended::NotReached, End::default());
         }
         self.decide(id, spawn)
+    }
+
+    /// Our reading of the Dockerfile was incomplete: the whole context counts until the Dockerfile
+    /// changes.
+    fn widened(
+        &mut self,
+        id: ImageId,
+        paths: &[String],
+        entries: Vec<Entry>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        let image = self.name(id);
+        let dockerfile = Digest::of_content(&self.shared.disk.dockerfile(id));
+        self.run.ledger.append([ledger::Entry::Widened { image: image.clone(), dockerfile }])?;
+        let message = format!(
+            "the build reads {}, which imgraph does not find in its Dockerfile: please report that. \
+             Its whole context counts from now on; building again",
+            paths.join(", ")
+        );
+        (self.emit)(What::Warning { image: Some(image), message });
+        self.again(id, entries, spawn)
     }
 
     fn moved(
