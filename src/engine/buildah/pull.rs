@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 
 use crate::dockerfile::reads::ImageUse;
 use crate::engine::buildah::output::Output;
+use crate::engine::buildah::push::transfer_flags;
 use crate::engine::buildah::{Buildah, failure, pins};
 use crate::engine::{Cancel, EngineError, Progress, Request};
 use crate::process::{self, Exit};
@@ -52,7 +53,7 @@ fn one(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), EngineError> {
     let mut command = engine.program.command();
-    command.args(["pull", "--policy=always"]);
+    command.args(["pull", "--policy=always"]).args(transfer_flags(&image.reference));
     command.arg(format!("--platform={}", image.platform)).arg(&image.reference);
     let mut output = Output::default();
     let exit =
