@@ -1,4 +1,5 @@
 //! Real engines, where they are there.
 
 mod buildah;
+mod buildkit;
 mod differential;

@@ -185,13 +185,13 @@ fn storage(home: &tempfile::TempDir) -> Storage {
     Storage { root: home.path().join("root"), runroot: home.path().join("runroot") }
 }
 
-fn busybox() -> Option<PathBuf> {
+pub(super) fn busybox() -> Option<PathBuf> {
     let named = std::env::var_os("IMGRAPH_BUSYBOX").map(PathBuf::from);
     let places = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
     named.into_iter().chain(places).find(|place| place.is_file())
 }
 
-fn shown(progress: &Progress) -> String {
+pub(super) fn shown(progress: &Progress) -> String {
     match progress {
         Progress::Step { number, total, text, cached } => {
             let total = total.map_or("?".to_owned(), |total| total.to_string());
@@ -207,7 +207,7 @@ fn parent(reference: &str, id: &OciDigest) -> Parent {
 }
 
 /// Everything below a directory, as it would be fingerprinted.
-fn entries(context: &Path) -> Vec<Entry> {
+pub(super) fn entries(context: &Path) -> Vec<Entry> {
     let mut found = Vec::new();
     let mut waiting = vec![context.to_path_buf()];
     while let Some(directory) = waiting.pop() {
