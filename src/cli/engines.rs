@@ -260,8 +260,8 @@ impl Choice {
                 return Ok(Box::new(Buildah::new(options)));
             }
             Kind::Buildx => {
-                let options =
-                    buildx::Options { builder: settings.builder.clone(), ..Default::default() };
+                let (root, builder) = (root.to_owned(), settings.builder.clone());
+                let options = buildx::Options { builder, root, environment, ..Default::default() };
                 return Ok(Box::new(Buildx::new(options)));
             }
             Kind::Docker(endpoint) => Target::Docker(endpoint.clone()),

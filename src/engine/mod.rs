@@ -3,6 +3,7 @@
 //! imgraph decides; an engine builds. An engine knows nothing of keys, plans or records: it is
 //! given exactly the files that were fingerprinted and the parents by their ids in its own store.
 
+pub mod agents;
 pub mod archive;
 pub mod buildah;
 pub mod buildkit;
@@ -13,6 +14,7 @@ pub mod content;
 pub mod docker;
 #[cfg(test)]
 mod fixture;
+pub mod given;
 pub mod instructions;
 pub mod message;
 pub mod program;

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::engine::buildah::given::Given;
 use crate::engine::buildah::isolation::Isolation;
 use crate::engine::command_line::Words;
+use crate::engine::given::Flags;
 use crate::engine::{CacheUse, Request};
 
 /// The files of a build in its own directory.
@@ -50,7 +50,7 @@ pub fn build(
     request: &Request,
     isolation: Isolation,
     contexts: &[String],
-    given: &Given,
+    given: &Flags,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
     let scratch = Scratch(&request.scratch);
     let mut arguments = Words::default();
@@ -98,7 +98,7 @@ mod tests {
 
     fn shown(request: &Request) -> (Vec<String>, Vec<(String, String)>) {
         let contexts = ["b=container-image://1".to_owned()];
-        let given = Given {
+        let given = Flags {
             secrets: vec!["id=m".into()],
             agents: vec!["default=/agent".into()],
             variables: ["TAKEN".to_owned()].into(),

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a build has files of its own")]
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::sync::{PoisonError, mpsc};
@@ -9,13 +10,13 @@ use std::time::Duration;
 
 use crate::digest::OciDigest;
 use crate::engine::buildah::arguments::{self, Scratch};
-use crate::engine::buildah::given::Given;
 use crate::engine::buildah::isolation::Isolation;
 use crate::engine::buildah::leftovers::{self, Marker};
 use crate::engine::buildah::output::Output;
 use crate::engine::buildah::store::Container;
 use crate::engine::buildah::traffic::{Chores, Interrupted};
 use crate::engine::buildah::{Buildah, failure, pins};
+use crate::engine::given::{Flags, Given};
 use crate::engine::instructions::{self, Instruction};
 use crate::engine::staging::{Staged, Transfer};
 use crate::engine::{Built, Cancel, EngineError, Progress, Request};
@@ -38,7 +39,8 @@ pub fn run(
     refuse_heredocs(engine, request, &instructions)?;
     let contexts = pins::contexts(request, &instructions)?;
     let options = &engine.options;
-    let mut given = Given::new(request, &options.root, &options.environment)?;
+    let given = Given::new(request, &options.root, &options.environment)?;
+    let mut given = unquoted(given.flags())?;
     let isolation = isolation(engine, &request.scratch)?;
     if cancel.is_raised() {
         return Err(EngineError::Cancelled);
@@ -83,6 +85,18 @@ pub fn remove_containers(engine: &Buildah, containers: &[Container]) -> Result<(
     let ids = containers.iter().map(|container| container.id.as_str());
     let arguments = ["rm"].into_iter().chain(ids);
     engine.program.answer(arguments).map(|_| ())
+}
+
+/// buildah splits `--secret` at commas and knows no quotes.
+fn unquoted(given: Flags) -> Result<Flags, EngineError> {
+    let is_quoted = |secret: &&OsString| secret.to_string_lossy().contains('"');
+    match given.secrets.iter().find(is_quoted) {
+        None => Ok(given),
+        Some(secret) => Err(EngineError::Unsupported(format!(
+            "buildah takes no secret with a comma or a quote in it: {}",
+            secret.display()
+        ))),
+    }
 }
 
 /// An old buildah takes `RUN <<EOF` for a command and the lines below it for instructions.
@@ -197,5 +211,14 @@ mod tests {
         assert!(numbers("1.9.0") < Some(HEREDOCS));
         assert_eq!(numbers("1.40.0-dev"), Some((1, 40)));
         assert_eq!(numbers("unknown"), None);
+    }
+
+    #[test]
+    fn a_secret_that_buildah_would_take_apart_is_refused() {
+        let given =
+            |secret: &str| unquoted(Flags { secrets: vec![secret.into()], ..Flags::default() });
+        assert!(given("id=x,type=file,src=/a").is_ok());
+        let error = given(r#"id=x,type=file,"src=/a,b""#).unwrap_err();
+        assert!(matches!(error, EngineError::Unsupported(text) if text.contains("/a,b")));
     }
 }

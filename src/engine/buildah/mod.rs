@@ -13,7 +13,6 @@
 pub mod arguments;
 pub mod build;
 pub mod failure;
-pub mod given;
 pub mod isolation;
 pub mod layers;
 pub mod leftovers;

@@ -93,7 +93,7 @@ struct Layer {
     digest: OciDigest,
 }
 
-/// The digits of the chain id of layers, base first (image-spec `config.md`, "Layer ChainID").
+/// The digits of the chain id of layers, base first (image-spec `config.md`, "Layer `ChainID`").
 fn chain_id(layers: &[OciDigest]) -> String {
     let join = |chain: String, layer: &OciDigest| {
         if chain.is_empty() {

@@ -44,7 +44,9 @@ pub const DOCKER: &str = "buildkit docker";
 pub const LAYOUT: &str = "buildkit layout";
 
 /// Threads of the runtime: they only pass bytes on.
-const THREADS: usize = 2;
+const THREADS: usize = 1;
+/// Threads that read files and ask credential helpers. Each has memory of its own.
+const BLOCKING: usize = 4;
 
 /// Which BuildKit builds, and where images are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +106,7 @@ impl BuildKit {
     /// The engine with these options. Connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, EngineError> {
         let mut builder = Builder::new_multi_thread();
-        let runtime = builder.worker_threads(THREADS).max_blocking_threads(8).enable_all().build();
+        let runtime = builder.worker_threads(THREADS).max_blocking_threads(BLOCKING).enable_all().build();
         let runtime = runtime.map_err(|error| {
             EngineError::Unavailable(format!("cannot start the threads of the engine: {error}"))
         })?;
@@ -222,7 +224,7 @@ impl Engine for BuildKit {
 
 /// An id for a build or a session: as good as never the same twice.
 fn random_id() -> String {
-    let mut bytes = [0; 16];
+    let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("the system has random numbers");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::from_bytes(bytes).to_string()
 }

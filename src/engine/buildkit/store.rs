@@ -26,6 +26,8 @@ use crate::reference::Reference;
 
 /// The header for a registry that is told no name: an empty object, in base64.
 const ANONYMOUS: &str = "e30=";
+/// With more patterns than this the store takes longer to match than to tell of all images.
+const MOST_PATTERNS: usize = 16;
 /// How often a raised cancel is looked for.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -62,7 +64,7 @@ impl Store {
 
     /// Where outputs are: one question for all.
     pub(crate) async fn present(&self, outputs: &[&Output]) -> Result<Vec<Presence>, EngineError> {
-        let images = self.api.images().await?;
+        let images = self.api.images(&patterns(outputs)).await?;
         let mut tags: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for image in &images {
             let references = image.repo_tags.iter().flatten().map(String::as_str);
@@ -250,6 +252,23 @@ async fn unless_cancelled<T>(
     }
 }
 
+/// Patterns over the repositories of outputs, by first part and depth (`acme/*/*`): a repository for
+/// each would be a list as long as the store's. None where that is so.
+fn patterns(outputs: &[&Output]) -> Vec<String> {
+    let mut patterns = BTreeSet::new();
+    for reference in outputs.iter().flat_map(|output| &output.references) {
+        let Ok(parsed) = Reference::parse(reference) else { return Vec::new() };
+        let repository = parsed.familiar_repository();
+        let (first, rest) = repository.split_once('/').unwrap_or((&repository, ""));
+        let depth = rest.split('/').filter(|part| !part.is_empty()).count();
+        patterns.insert(format!("{first}{}", "/*".repeat(depth)));
+        if patterns.len() > MOST_PATTERNS {
+            return Vec::new();
+        }
+    }
+    patterns.into_iter().collect()
+}
+
 /// A reference as the store lists it.
 fn stored(reference: &str) -> String {
     let Ok(parsed) = Reference::parse(reference) else { return reference.to_owned() };
@@ -284,6 +303,21 @@ mod tests {
         ] {
             assert_eq!(utc(seconds), text);
         }
+    }
+
+    #[test]
+    fn the_store_is_asked_for_the_repositories_of_the_outputs() {
+        let output = |reference: &str| Output {
+            id: OciDigest::of_content(b""),
+            manifest: None,
+            references: vec![reference.to_owned()],
+            diff_ids: Vec::new(),
+            size: 0,
+        };
+        let all = ["acme/base:1", "acme/java/jre:ig-1", "acme/java/jdk:1", "base:1", "r:5000/a/b:1"];
+        let all = all.map(output);
+        let patterns = patterns(&all.iter().collect::<Vec<_>>());
+        assert_eq!(patterns, ["acme/*", "acme/*/*", "base", "r:5000/*/*"]);
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! The command line of one build.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::engine::buildx::builder::Builder;
 use crate::engine::command_line::Words;
+use crate::engine::given::Flags;
 use crate::engine::{CacheUse, Request};
-use crate::secret::{Secret, Source};
 
 /// The build argument by which BuildKit is told the time of an image.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -53,6 +52,7 @@ pub fn build(
     builder: &Builder,
     name: Option<&str>,
     contexts: &[String],
+    given: &Flags,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
     let scratch = Scratch(&request.scratch);
     let mut words = Words::default();
@@ -84,14 +84,17 @@ pub fn build(
     if !request.args.contains_key(EPOCH) {
         words.pair("--build-arg", format!("{EPOCH}={}", request.epoch));
     }
-    let hidden = words.build_arguments(&request.args, &variables(&request.secrets));
+    let hidden = words.build_arguments(&request.args, &given.variables);
     for (name, value) in &request.labels {
         words.pair("--label", format!("{name}={value}"));
     }
+    for (flag, values) in [("--secret", &given.secrets), ("--ssh", &given.agents)] {
+        for value in values {
+            words.pair(flag, value);
+        }
+    }
     for (flag, values) in [
         ("--build-context", contexts),
-        ("--secret", &request.secrets),
-        ("--ssh", &request.ssh),
         ("--tag", &request.references),
         ("--add-host", &request.hosts),
         ("--cache-from", &request.cache_from),
@@ -105,26 +108,22 @@ pub fn build(
     (words.0, hidden)
 }
 
-/// The variables that secrets are in: no build argument may have their place.
-fn variables(secrets: &[String]) -> BTreeSet<String> {
-    let parsed = secrets.iter().filter_map(|text| text.parse::<Secret>().ok());
-    let variable = |secret: Secret| match secret.source {
-        Source::Environment(name) => Some(name),
-        Source::Either => Some(secret.id),
-        Source::File(_) => None,
-    };
-    parsed.filter_map(variable).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::engine::fixture::request;
 
     fn shown(request: &Request, driver: &str, name: Option<&str>) -> Vec<String> {
         let builder = Builder { driver: driver.into(), platform: None };
         let contexts = ["b=docker-image://c".to_owned()];
-        let (arguments, _) = build(request, &builder, name, &contexts);
+        let given = Flags {
+            secrets: vec!["id=npm,env=NPM".into()],
+            agents: vec!["default=/agent".into()],
+            variables: BTreeSet::from(["NPM".to_owned()]),
+        };
+        let (arguments, _) = build(request, &builder, name, &contexts, &given);
         arguments.into_iter().map(|word| word.into_string().unwrap()).collect()
     }
 
@@ -144,6 +143,8 @@ mod tests {
                 "--file=/s/Dockerfile",
                 "--platform=linux/arm64",
                 "--build-arg=SOURCE_DATE_EPOCH=7",
+                "--secret=id=npm,env=NPM",
+                "--ssh=default=/agent",
                 "--build-context=b=docker-image://c",
                 "--tag=acme/a:ig-1",
                 context.to_str().unwrap(),
@@ -158,8 +159,7 @@ mod tests {
         request.target = Some("t".into());
         request.args.insert("SOURCE_DATE_EPOCH".into(), "9".into());
         request.labels.insert("l".into(), "v".into());
-        request.secrets.push("id=npm,env=NPM".into());
-        request.ssh.push("default".into());
+        request.args.insert("NPM".into(), "argument".into());
         let words = shown(&request, "kubernetes", Some("k"));
         for word in [
             "--builder=k",
@@ -168,8 +168,7 @@ mod tests {
             "--target=t",
             "--build-arg=SOURCE_DATE_EPOCH=9",
             "--label=l=v",
-            "--secret=id=npm,env=NPM",
-            "--ssh=default",
+            "--build-arg=NPM=argument",
         ] {
             assert!(words.contains(&word.to_owned()), "{word}");
         }

@@ -10,6 +10,7 @@ use crate::engine::buildx::arguments::{self, Scratch};
 use crate::engine::buildx::builder::Builder;
 use crate::engine::buildx::output::Output;
 use crate::engine::buildx::{Buildx, failure, handover, pins};
+use crate::engine::given::Given;
 use crate::engine::instructions::{self, Instruction};
 use crate::engine::staging::{Staged, Transfer};
 use crate::engine::{Built, Cancel, EngineError, Progress, Request};
@@ -29,11 +30,13 @@ pub fn run(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Built, EngineError> {
     let instructions = instructions::scan(&request.dockerfile);
+    let options = &engine.options;
+    let given = Given::new(request, &options.root, &options.environment)?.flags();
     let builder = engine.builder()?;
     let contexts = contexts(engine, builder, request, &instructions, cancel)?;
     let staged = stage(request)?;
-    let name = engine.options.builder.as_deref();
-    let (arguments, hidden) = arguments::build(request, builder, name, &contexts);
+    let name = options.builder.as_deref();
+    let (arguments, hidden) = arguments::build(request, builder, name, &contexts, &given);
     let mut command = engine.program.command();
     command.args(arguments).envs(hidden).env("BUILDX_METADATA_PROVENANCE", "disabled");
 

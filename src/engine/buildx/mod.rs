@@ -46,11 +46,16 @@ pub struct Options {
     pub host: Option<String>,
     /// The builder; `None` is the one in use, or what `BUILDX_BUILDER` names.
     pub builder: Option<String>,
+    /// Where files of secrets and keys are looked for: the root of the workspace.
+    pub root: PathBuf,
+    /// The environment that this process was started with.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { program: "docker".into(), host: None, builder: None }
+        let (root, environment) = (PathBuf::new(), BTreeMap::new());
+        Self { program: "docker".into(), host: None, builder: None, root, environment }
     }
 }
 

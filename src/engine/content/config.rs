@@ -28,8 +28,10 @@ const BUILD_FIELDS: [&str; 15] = [
     "variant",
 ];
 
-/// Fields of the inner config that describe the container it was committed from.
-const CONTAINER_FIELDS: [&str; 10] = [
+/// Fields of the inner config that describe the container it was committed from, and one that only
+/// Windows reads (moby `image/spec`, `ArgsEscaped`): BuildKit writes it with every CMD.
+const CONTAINER_FIELDS: [&str; 11] = [
+    "ArgsEscaped",
     "AttachStderr",
     "AttachStdin",
     "AttachStdout",
@@ -148,7 +150,7 @@ mod tests {
     /// The same as BuildKit writes it.
     const OCI: &str = r#"{
         "architecture":"amd64","os":"linux","created":"2024-05-05T05:05:05Z",
-        "config":{"Cmd":["/bin/sh"],"Env":["PATH=/bin"]},
+        "config":{"Cmd":["/bin/sh"],"Env":["PATH=/bin"],"ArgsEscaped":true},
         "rootfs":{"type":"layers","diff_ids":null},
         "history":[{"created_by":"CMD [\"/bin/sh\"]","comment":"buildkit.dockerfile.v0"}]}"#;
 

@@ -80,6 +80,7 @@ impl Stream {
     }
 
     /// The same stream, with a flag that is raised at its end.
+    #[must_use]
     pub fn noting_its_end(self, flag: Arc<AtomicBool>) -> Self {
         Self { _at_end: Some(Raised(flag)), ..self }
     }

@@ -80,6 +80,9 @@ pub fn classify(failure: &Failure, tracker: &Tracker, dockerfile: &[u8]) -> Engi
     }
     let message = after_metadata(&message);
     match class_of(failure.code).unwrap_or_else(|| class(message)) {
+        Class::User if scene.name.starts_with("exporting ") => {
+            EngineError::Unavailable(one_line(message)) // the Dockerfile was carried out
+        }
         Class::Auth => EngineError::Auth(one_line(message)),
         Class::Unavailable => EngineError::Unavailable(one_line(message)),
         Class::User => step(message, scene.line(), None),
@@ -392,6 +395,14 @@ mod tests {
     fn a_full_disk_while_copying_is_not_the_users_fault() {
         let error = "failed to copy files: copy file range failed: no space left on device";
         let failed = failed(2, error, "[stage-1 4/4] COPY nope /x", error);
+        assert!(matches!(failed, EngineError::Unavailable(_)));
+    }
+
+    #[test]
+    fn an_image_that_the_builder_cannot_write_is_not_the_users_fault() {
+        let error = "failed to get digest sha256:0: open /var/lib/docker/image/overlay2/imagedb/content/\
+            sha256/0: no such file or directory";
+        let failed = failed(2, &format!("failed to solve: {error}"), "exporting to image", error);
         assert!(matches!(failed, EngineError::Unavailable(_)));
     }
 

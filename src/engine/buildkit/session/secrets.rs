@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server;
-use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
+use bollard_buildkit_proto::moby::buildkit::secrets::v1::{
+    GetSecretRequest, GetSecretResponse, secrets_server,
+};
 use tonic::{Request, Response, Status};
 
 use crate::engine::buildkit::given::Given;
@@ -22,9 +23,7 @@ impl secrets_server::Secrets for Secrets {
         let read = tokio::task::spawn_blocking(move || given.secret(&id)).await;
         let read = read.map_err(|error| Status::internal(error.to_string()))?;
         match read {
-            Ok(Some(value)) => {
-                Ok(Response::new(GetSecretResponse { data: value.reveal().to_vec() }))
-            }
+            Ok(Some(value)) => Ok(Response::new(GetSecretResponse { data: value.reveal() })),
             // A mount that is not required is left out then.
             Ok(None) => Err(Status::not_found("no such secret")),
             Err(error) => Err(Status::failed_precondition(error.to_string())),

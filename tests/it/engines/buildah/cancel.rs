@@ -10,14 +10,6 @@ const DOCKERFILE: &str = "FROM acme/base:0.1.0 AS one\nRUN echo one > /one\n\
     FROM acme/base:0.1.0\nCOPY --from=one /one /one\nCOPY --from=acme/other /who /who\nRUN echo two > /two\n\
     RUN --mount=type=bind,target=/c trap '' TERM; echo asleep; sleep 33.1 & sleep 33.2\n";
 
-/// Processes whose arguments have this word.
-fn processes(word: &str) -> Vec<String> {
-    let directory = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let texts = directory.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    let texts = texts.map(|text| String::from_utf8_lossy(&text).replace('\0', " "));
-    texts.filter(|text| text.contains(word)).collect()
-}
-
 fn stopped_at(bench: &Bench, line: &str) {
     let other = bench.image("other");
     let request = Request {

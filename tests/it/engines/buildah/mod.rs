@@ -13,17 +13,18 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use imgraph::context::{Entry, EntryKind};
 use imgraph::digest::{Digest, OciDigest};
 use imgraph::engine::buildah::storage::Storage;
 use imgraph::engine::buildah::{Buildah, Options};
-use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Progress, Request};
+use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Request};
 use imgraph::image::Platform;
+
+use super::bench::{busybox, entries, processes, shown};
 
 /// A store with a base image `acme/base:0.1.0` (busybox) in it; taken away when dropped.
 pub(super) struct Bench {
@@ -185,50 +186,8 @@ fn storage(home: &tempfile::TempDir) -> Storage {
     Storage { root: home.path().join("root"), runroot: home.path().join("runroot") }
 }
 
-pub(super) fn busybox() -> Option<PathBuf> {
-    let named = std::env::var_os("IMGRAPH_BUSYBOX").map(PathBuf::from);
-    let places = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
-    named.into_iter().chain(places).find(|place| place.is_file())
-}
-
-pub(super) fn shown(progress: &Progress) -> String {
-    match progress {
-        Progress::Step { number, total, text, cached } => {
-            let total = total.map_or("?".to_owned(), |total| total.to_string());
-            format!("{number}/{total} {text}{}", if *cached { " CACHED" } else { "" })
-        }
-        Progress::Log(line) => format!("| {line}"),
-        Progress::Warning(text) => format!("warning: {text}"),
-    }
-}
-
 fn parent(reference: &str, id: &OciDigest) -> Parent {
     Parent { reference: reference.into(), id: id.clone(), pinned: "unused:1".into() }
-}
-
-/// Everything below a directory, as it would be fingerprinted.
-pub(super) fn entries(context: &Path) -> Vec<Entry> {
-    let mut found = Vec::new();
-    let mut waiting = vec![context.to_path_buf()];
-    while let Some(directory) = waiting.pop() {
-        for item in fs::read_dir(&directory).unwrap() {
-            let item = item.unwrap();
-            let metadata = item.metadata().unwrap();
-            let kind = if metadata.is_dir() {
-                waiting.push(item.path());
-                EntryKind::Directory
-            } else if metadata.is_symlink() {
-                EntryKind::Symlink(fs::read_link(item.path()).unwrap())
-            } else {
-                let content = Digest::of_content(&fs::read(item.path()).unwrap());
-                EntryKind::File { size: metadata.len(), content }
-            };
-            let path = item.path().strip_prefix(context).unwrap().to_path_buf();
-            found.push(Entry { path, kind, mode: metadata.mode() & 0o7777, xattrs: None });
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]

@@ -31,7 +31,7 @@ use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Requ
 use imgraph::image::Platform;
 use serde_json::Value;
 
-use super::buildah::{busybox, entries, shown};
+use super::bench::{busybox, entries, processes, shown};
 use crate::conformance::aloud;
 use crate::support::{Outcome, Running, Workspace};
 

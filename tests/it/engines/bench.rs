@@ -1,0 +1,63 @@
+//! What the tests of all engines need.
+#![expect(clippy::disallowed_methods, reason = "tests look at files and at the machine")]
+#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up fails the test")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use imgraph::context::{Entry, EntryKind};
+use imgraph::digest::Digest;
+use imgraph::engine::Progress;
+
+/// A static busybox.
+pub(crate) fn busybox() -> Option<PathBuf> {
+    let named = std::env::var_os("IMGRAPH_BUSYBOX").map(PathBuf::from);
+    let places = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
+    named.into_iter().chain(places).find(|place| place.is_file())
+}
+
+/// Steps as `number/total text`, lines as `| line`.
+pub(crate) fn shown(progress: &Progress) -> String {
+    match progress {
+        Progress::Step { number, total, text, cached } => {
+            let total = total.map_or("?".to_owned(), |total| total.to_string());
+            format!("{number}/{total} {text}{}", if *cached { " CACHED" } else { "" })
+        }
+        Progress::Log(line) => format!("| {line}"),
+        Progress::Warning(text) => format!("! {text}"),
+    }
+}
+
+/// Everything below a directory, as it would be fingerprinted.
+pub(crate) fn entries(context: &Path) -> Vec<Entry> {
+    let mut found = Vec::new();
+    let mut waiting = vec![context.to_path_buf()];
+    while let Some(directory) = waiting.pop() {
+        for item in fs::read_dir(&directory).unwrap() {
+            let item = item.unwrap();
+            let metadata = item.metadata().unwrap();
+            let kind = if metadata.is_dir() {
+                waiting.push(item.path());
+                EntryKind::Directory
+            } else if metadata.is_symlink() {
+                EntryKind::Symlink(fs::read_link(item.path()).unwrap())
+            } else {
+                let content = Digest::of_content(&fs::read(item.path()).unwrap());
+                EntryKind::File { size: metadata.len(), content }
+            };
+            let path = item.path().strip_prefix(context).unwrap().to_path_buf();
+            found.push(Entry { path, kind, mode: metadata.mode() & 0o7777, xattrs: None });
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Processes whose arguments have this word.
+pub(crate) fn processes(word: &str) -> Vec<String> {
+    let directory = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let texts = directory.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let texts = texts.map(|text| String::from_utf8_lossy(&text).replace('\0', " "));
+    texts.filter(|text| text.contains(word)).collect()
+}
