@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests make files and talk to daemons")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up fails the test")]
 
+mod cancel;
 mod failures;
 mod image;
 mod stale;
