@@ -6,8 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sha2::Digest as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::Digest as _;
 
 /// A BLAKE3 digest of 32 bytes, shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,7 +160,7 @@ enum Compact {
 }
 
 /// Hashes what is called by an [`OciDigest`] and read in pieces.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OciHasher(sha2::Sha256);
 
 impl OciHasher {

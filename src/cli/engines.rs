@@ -14,7 +14,7 @@ use crate::engine::buildah::{self, Buildah};
 use crate::engine::buildkit::{self, BuildKit, Target};
 use crate::engine::buildx::{self, Buildx};
 use crate::engine::docker::ConfigError;
-use crate::engine::docker::buildkitd::{buildkit_endpoint, builder_endpoint};
+use crate::engine::docker::buildkitd::{builder_endpoint, buildkit_endpoint};
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::endpoint::{self, Endpoint, Found, docker_endpoint};
 use crate::engine::simulate::{self, Simulate};
@@ -118,7 +118,10 @@ impl Search<'_> {
         let docker = match self.docker() {
             Ok(docker) => docker,
             Err(error) if has_buildah => {
-                return Ok(by_buildah(&format!("found on the PATH; not Docker: {}", error.message)));
+                return Ok(by_buildah(&format!(
+                    "found on the PATH; not Docker: {}",
+                    error.message
+                )));
             }
             Err(error) => return Err(error),
         };

@@ -62,7 +62,7 @@ pub fn content(archive: impl Read, known: &BTreeMap<OciDigest, Digest>) -> io::R
 }
 
 /// What stands for a layer that cannot be unpacked here: which it is, times included.
-fn unread(id: &OciDigest) -> Digest {
+pub(crate) fn unread(id: &OciDigest) -> Digest {
     Hasher::new("imgraph unread layer 1").text(id.as_str()).finish()
 }
 

@@ -113,7 +113,8 @@ mod tests {
 
     fn told(name: &str) -> (Vec<OsString>, Vec<(String, String)>) {
         let mut words = Words::default();
-        let hidden = words.build_arguments(&[(name.to_owned(), "hunter2".to_owned())].into(), &BTreeSet::new());
+        let hidden = words
+            .build_arguments(&[(name.to_owned(), "hunter2".to_owned())].into(), &BTreeSet::new());
         (words.0, hidden)
     }
 

@@ -16,6 +16,7 @@ pub mod docker;
 mod fixture;
 pub mod given;
 pub mod instructions;
+pub mod layout;
 pub mod message;
 pub mod program;
 pub mod secrets;
@@ -23,6 +24,7 @@ pub mod simulate;
 pub mod staging;
 pub mod tarsplit;
 pub mod vertex;
+pub mod warned;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -10,9 +10,11 @@ use tonic::transport::Channel;
 use crate::engine::EngineError;
 use crate::engine::buildkit::layers::Files;
 use crate::engine::buildkit::link::{Daemon, PATIENCE, unavailable};
+use crate::engine::docker::endpoint::Endpoint;
 use crate::image::Platform;
 
 /// What a daemon is and can do.
+#[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct Abilities {
     /// For people.
@@ -24,8 +26,13 @@ pub(crate) struct Abilities {
     /// Whether it asks for the context of a build by a name of ours, so that one session can serve
     /// several: BuildKit 0.16, Docker 28.
     pub(crate) names_contexts: bool,
+    /// Whether it has a store of images: a Docker Engine.
+    pub(crate) keeps_images: bool,
     /// Whether it knows `source-date-epoch`: BuildKit 0.11.
     pub(crate) has_epoch: bool,
+    /// Whether it can give that time to the files in layers as well: BuildKit 0.13, but not into the
+    /// store of a Docker Engine, which needs layers as they were unpacked.
+    pub(crate) rewrites_times: bool,
     /// Whether images can have attestations: BuildKit 0.11, and a store that knows indices.
     pub(crate) has_attestations: bool,
     /// The files of its store, where they lie on this machine.
@@ -50,6 +57,8 @@ const CONTEXTS_SINCE: (u32, u32) = (1, 42);
 const NAMES_SINCE: (u32, u32) = (1, 48);
 /// The first BuildKit that does.
 const BUILDKIT_NAMES_SINCE: (u32, u32) = (0, 16);
+/// The first whose exporters rewrite times.
+const REWRITES_SINCE: (u32, u32) = (0, 13);
 
 /// Asks.
 pub(crate) async fn probe(
@@ -74,21 +83,38 @@ pub(crate) async fn probe(
                 platform: platform.parse().unwrap_or_else(|_| Platform::host()),
                 has_contexts: numbers(&version.api_version) >= Some(CONTEXTS_SINCE),
                 names_contexts: numbers(&version.api_version) >= Some(NAMES_SINCE),
+                keeps_images: true,
                 has_epoch: buildkit.is_some(),
                 has_attestations: buildkit.is_some() && is_containerd,
+                rewrites_times: false,
                 files: Some(Files { root: PathBuf::from(info.docker_root_dir), graph_driver }),
             })
         }
-        Daemon::Buildkitd(_) => Ok(Abilities {
-            version: format!("buildkitd {}", buildkit.as_deref().unwrap_or("before 0.11")),
-            platform: Platform::host(),
-            has_contexts: buildkit.is_some(),
-            names_contexts: buildkit.as_deref().and_then(numbers) >= Some(BUILDKIT_NAMES_SINCE),
-            has_epoch: buildkit.is_some(),
-            has_attestations: buildkit.is_some(),
-            files: None,
-        }),
+        Daemon::Buildkitd(endpoint) => {
+            // The version that can be asked for it, oci-layout contexts and the exporter that
+            // writes blobs are of one age.
+            let Some(version) = buildkit else { return Err(too_old(endpoint)) };
+            let numbers = numbers(&version);
+            Ok(Abilities {
+                version: format!("buildkitd {version}"),
+                platform: Platform::host(),
+                has_contexts: true,
+                names_contexts: numbers >= Some(BUILDKIT_NAMES_SINCE),
+                keeps_images: false,
+                has_epoch: true,
+                has_attestations: true,
+                rewrites_times: numbers >= Some(REWRITES_SINCE),
+                files: None,
+            })
+        }
     }
+}
+
+fn too_old(endpoint: &Endpoint) -> EngineError {
+    EngineError::Unsupported(format!(
+        "the buildkitd at {endpoint} is older than 0.11, the first that takes parents from an image \
+         layout and writes images into one"
+    ))
 }
 
 /// The version; `None` before 0.11, which has no way to tell.

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveResponse};
+use bollard_buildkit_proto::moby::buildkit::v1::SolveResponse;
 
 use crate::context::{Entry, EntryKind};
 use crate::digest::{Digest, Hasher, OciDigest};
 use crate::engine::buildkit::BuildKit;
 use crate::engine::buildkit::abilities::Abilities;
+use crate::engine::buildkit::given::Given;
+use crate::engine::buildkit::link::Link;
 use crate::engine::buildkit::pins::{self, Pins};
 use crate::engine::buildkit::served::{Context, Served};
-use crate::engine::buildkit::link::Link;
-use crate::engine::buildkit::session::{Offer, Session};
+use crate::engine::buildkit::session::{END_OF_PREFIX, Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
-use crate::engine::buildkit::given::Given;
 use crate::engine::vertex::progress::Tracker;
-use crate::engine::{Built, CacheUse, Cancel, EngineError, Parent, Progress, Request};
+use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request};
 
 /// The name of the Dockerfile that is sent, whatever it is called on the disk.
 const FILENAME: &str = "Dockerfile";
@@ -31,7 +31,7 @@ pub(crate) async fn run(
 ) -> Result<Built, EngineError> {
     let abilities = engine.abilities().await?;
     let link = engine.link().await?;
-    let pins = Pins::new(request, abilities.has_contexts, &in_store)?;
+    let pins = Pins::new(request, abilities.has_contexts, &|parent| engine.images.locate(parent))?;
     let names = Names::new(request, &pins, abilities);
     let session = session(engine, &link, request, &names).await?;
     let dockerfile = Served::Memory(vec![
@@ -47,34 +47,29 @@ pub(crate) async fn run(
     let solve = Solve {
         entitlements: entitlements(request),
         frontend: frontend(request, abilities, &names, (&pins, &session)),
-        exporters: vec![exporter(request, abilities)],
+        exporters: vec![engine.images.exporter(abilities, request.epoch)],
         ..Solve::default()
     };
     let mut tracker = Tracker::new(&request.parents);
-    let solved =
-        solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
+    let solved = solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
     let trouble = match &*context.served {
         Served::Context(context) => context.take_trouble(),
         Served::Memory(_) => None,
     };
-    let answer = match (solved, trouble) {
-        (Ok(answer), None) => answer,
-        (_, Some(trouble)) => return Err(trouble),
-        (Err(ended), None) => return Err(solve::meaning(ended, &tracker, request)),
+    let solved = match (solved, trouble) {
+        (_, Some(trouble)) => Err(trouble),
+        (solved, None) => solved.map_err(|ended| solve::meaning(ended, &tracker, request)),
     };
+    let answer = solved.inspect_err(|_| engine.images.note_waste())?;
     let id = built_id(&answer)?;
     let output = engine.images.output(&id).await?;
     if request.epoch != 0 && !engine.images.has_time(&id, request.epoch) {
-        engine.warn_once(
+        engine.warned.once(
             "images do not get the time that `epoch` gives them: this BuildKit ignores it",
             progress,
         );
     }
-    Ok(Built {
-        output,
-        steps: tracker.steps(),
-        cached_steps: tracker.cached_steps(),
-    })
+    Ok(Built { output, steps: tracker.steps(), cached_steps: tracker.cached_steps() })
 }
 
 /// The session of a build: that of the run for builds that are given the same, else its own.
@@ -85,7 +80,11 @@ async fn session(
     names: &Names,
 ) -> Result<Arc<Session>, EngineError> {
     let given = Given::new(request, &engine.root, &engine.environment)?;
-    let offer = Offer { credentials: engine.credentials.clone(), given: given.into() };
+    let offer = Offer {
+        layout: engine.images.layout().cloned(),
+        credentials: engine.credentials.clone(),
+        given: given.into(),
+    };
     let workspace = Digest::of_content(engine.root.as_os_str().as_bytes()).to_string();
     if names.prefix.is_some() {
         let kind = format!("{:?} {:?}", request.secrets, request.ssh);
@@ -122,8 +121,8 @@ impl Names {
         let dockerfile = Digest::of_content(&pins.dockerfile).to_string();
         Self {
             dockerfile: format!("{image}-{}-dockerfile", &dockerfile[..16]),
-            context: format!("{image}-context"),
-            prefix: Some(image.to_string()),
+            context: format!("{image}{END_OF_PREFIX}context"),
+            prefix: Some(format!("{image}@")),
             ignore,
         }
     }
@@ -146,11 +145,6 @@ fn digest(files: &[Entry]) -> Digest {
     hasher.finish()
 }
 
-/// Where a parent is: in the store, under its immutable key tag.
-fn in_store(parent: &Parent) -> String {
-    format!("docker-image://{}", parent.pinned)
-}
-
 /// The options of the Dockerfile frontend (moby/buildkit `frontend/dockerui/config.go`).
 fn frontend(
     request: &Request,
@@ -162,7 +156,7 @@ fn frontend(
         ("filename".to_owned(), FILENAME.to_owned()),
         ("dockerfilekey".to_owned(), names.dockerfile.clone()),
         ("platform".to_owned(), request.platform.to_string()),
-        ("image-resolve-mode".to_owned(), resolve_mode(request).to_owned()),
+        ("image-resolve-mode".to_owned(), resolve_mode(request, abilities).to_owned()),
     ]);
     if let Some(prefix) = &names.prefix {
         let id = format!("{prefix}:{}", session.id);
@@ -207,10 +201,11 @@ fn frontend(
     options
 }
 
-/// An image of the store is used as it is there, and others are pulled where they are missing;
-/// with `pull` they are anyway. Parents are only in the store.
-fn resolve_mode(request: &Request) -> &'static str {
-    if request.pull && request.parents.is_empty() { "pull" } else { "local" }
+/// An image of the daemon's store is used as it is there, and others are pulled where they are
+/// missing; with `pull` they are anyway. Parents that it keeps are nowhere else.
+fn resolve_mode(request: &Request, abilities: &Abilities) -> &'static str {
+    let has_parents = abilities.keeps_images && !request.parents.is_empty();
+    if request.pull && !has_parents { "pull" } else { "local" }
 }
 
 /// Pulls what comes from outside, where BuildKit cannot be told to without pulling parents too.
@@ -218,14 +213,7 @@ async fn pull(engine: &BuildKit, request: &Request, cancel: &Cancel) -> Result<(
     if !request.pull || request.parents.is_empty() {
         return Ok(());
     }
-    let mut externals: Vec<String> = pins::read(request)
-        .images
-        .into_iter()
-        .map(|image| image.reference)
-        .filter(|image| request.parents.iter().all(|parent| parent.reference != *image))
-        .collect();
-    externals.sort_unstable();
-    externals.dedup();
+    let externals: Vec<String> = pins::externals(request).into_iter().collect();
     engine.images.pull(&externals, &request.platform, (&engine.credentials, cancel)).await
 }
 
@@ -244,21 +232,12 @@ fn warn(
 ) {
     let wants_attestations = request.sbom || request.provenance.is_some();
     if wants_attestations && !abilities.has_attestations {
-        engine.warn_once(
+        engine.warned.once(
             "no SBOM and no provenance is attached: it takes a store that keeps them, which Docker's \
              containerd store is",
             progress,
         );
     }
-}
-
-/// Into the image store, without a name: it gets names when it is known what it is.
-fn exporter(request: &Request, abilities: &Abilities) -> Exporter {
-    let mut attributes = BTreeMap::new();
-    if abilities.has_epoch {
-        attributes.insert("source-date-epoch".to_owned(), request.epoch.to_string());
-    }
-    Exporter { r#type: "moby".to_owned(), attrs: attributes.into_iter().collect() }
 }
 
 fn built_id(answer: &SolveResponse) -> Result<OciDigest, EngineError> {

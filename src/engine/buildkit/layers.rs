@@ -6,10 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use flate2::read::GzDecoder;
 use rayon::prelude::*;
 use serde::Deserialize;
 
@@ -70,12 +69,8 @@ impl Files {
         let blobs = found.ok_or(io::ErrorKind::NotFound)?;
         let document: Document = serde_json::from_slice(&fs::read(blobs.join(image.hex()))?)?;
         let layer = document.layers.get(row).ok_or(io::ErrorKind::Unsupported)?;
-        let blob = BufReader::new(File::open(blobs.join(layer.digest.hex()))?);
-        match layer.media_type.rsplit(['.', '+']).next() {
-            Some("gzip") => content::layer::digest(GzDecoder::new(blob)),
-            Some("tar") => content::layer::digest(blob),
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
+        let blob = File::open(blobs.join(layer.digest.hex()))?;
+        content::blob::digest(&layer.media_type, blob)?.ok_or(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -11,16 +11,16 @@ mod given;
 mod images;
 mod layers;
 mod link;
-mod pins;
+pub(crate) mod pins;
 mod served;
 mod session;
 mod solve;
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
@@ -33,6 +33,8 @@ use crate::engine::buildkit::store::Store;
 use crate::engine::docker::api::Api;
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::endpoint::Endpoint;
+use crate::engine::warned::Warned;
+use crate::engine::layout::Layout;
 use crate::engine::{
     Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request,
 };
@@ -99,7 +101,7 @@ pub struct BuildKit {
     credentials: Arc<Credentials>,
     environment: Arc<BTreeMap<String, String>>,
     root: PathBuf,
-    warned: StdMutex<BTreeSet<&'static str>>,
+    warned: Warned,
 }
 
 impl BuildKit {
@@ -117,7 +119,7 @@ impl BuildKit {
                 (Daemon::Docker(Arc::clone(&api)), Images::Docker(Store::new(api)))
             }
             Target::Buildkitd { endpoint, layout } => {
-                (Daemon::Buildkitd(endpoint), Images::Layout(layout))
+                (Daemon::Buildkitd(endpoint), Images::Layout(Arc::new(Layout::new(layout))))
             }
         };
         Ok(Self {
@@ -130,16 +132,8 @@ impl BuildKit {
             credentials: Arc::new(options.credentials),
             environment: Arc::new(options.environment),
             root: options.root,
-            warned: StdMutex::default(),
+            warned: Warned::default(),
         })
-    }
-
-    /// Warns of something that concerns every image alike: once.
-    fn warn_once(&self, text: &'static str, progress: &mut dyn FnMut(Progress)) {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.insert(text) {
-            progress(Progress::Warning(text.to_owned()));
-        }
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
@@ -174,7 +168,7 @@ impl Engine for BuildKit {
             class: self.class.to_owned(),
             version: abilities.version.clone(),
             platform: abilities.platform.clone(),
-            reproducible: false,
+            reproducible: abilities.rewrites_times,
             lacks: abilities.lacks(),
         })
     }
@@ -219,6 +213,10 @@ impl Engine for BuildKit {
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
         self.wait(self.images.remove(id))
+    }
+
+    fn recover(&self) -> Result<(), EngineError> {
+        self.images.recover()
     }
 }
 

@@ -7,6 +7,8 @@
 //! and for an older BuildKit, the Dockerfile that is sent names the pinned reference instead; the
 //! one on the disk is never touched.
 
+use std::collections::BTreeSet;
+
 use crate::diagnostic::Span;
 use crate::dockerfile::reads::Reads;
 use crate::dockerfile::{self, Flavour, UseKind, reads};
@@ -42,10 +44,13 @@ impl Pins {
         for parent in &request.parents {
             let key = key(&parent.reference);
             let is_stage = reads.stage_names.iter().any(|name| name.eq_ignore_ascii_case(&key));
-            if has_contexts && !is_stage {
-                pins.contexts.push((key, locate(parent)));
-            } else {
+            if is_stage || !has_contexts {
                 edited.push(parent);
+            }
+            if has_contexts {
+                // What is written in the place of a stage's name is no name of a stage.
+                let key = if is_stage { self::key(&parent.pinned) } else { key };
+                pins.contexts.push((key, locate(parent)));
             }
         }
         if !edited.is_empty() {
@@ -74,6 +79,14 @@ pub(crate) fn read(request: &Request) -> Reads {
         onbuild: &|_| Vec::new(),
     };
     reads::resolve(&dockerfile, &question).0
+}
+
+/// The images that a request reads and that are no parents, each once.
+pub(crate) fn externals(request: &Request) -> BTreeSet<String> {
+    let images = read(request).images.into_iter().map(|image| image.reference);
+    let is_parent =
+        |image: &String| request.parents.iter().any(|parent| parent.reference == *image);
+    images.filter(|image| !is_parent(image)).collect()
 }
 
 /// The Dockerfile with pinned references in the places of these parents.

@@ -108,11 +108,8 @@ impl Context {
     fn stat(&self, entry: &Entry) -> Result<Stat, EngineError> {
         let path = text(&entry.path)?;
         let permissions = entry.mode & 0o777;
-        let special = [
-            (0o4000, go_mode::SETUID),
-            (0o2000, go_mode::SETGID),
-            (0o1000, go_mode::STICKY),
-        ];
+        let special =
+            [(0o4000, go_mode::SETUID), (0o2000, go_mode::SETGID), (0o1000, go_mode::STICKY)];
         let special = special.iter().filter(|(bit, _)| entry.mode & bit != 0);
         let mode = special.fold(permissions, |mode, (_, go)| mode | go);
         let seconds = i64::try_from(self.epoch).unwrap_or(i64::MAX / NANOSECONDS) * NANOSECONDS;
@@ -142,7 +139,11 @@ impl Context {
     }
 
     /// Sends the content of a file. The last piece goes out when all of it is known to be right.
-    fn send(&self, entry: &Entry, piece: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<(), EngineError> {
+    fn send(
+        &self,
+        entry: &Entry,
+        piece: &mut dyn FnMut(Vec<u8>) -> bool,
+    ) -> Result<(), EngineError> {
         let EntryKind::File { size, content } = &entry.kind else { return Ok(()) };
         let path = self.directory.join(&entry.path);
         let found = path.symlink_metadata().map_err(|_| moved(entry))?;

@@ -167,11 +167,7 @@ fn causes(status: &Status) -> String {
 }
 
 /// A solve that failed, as what it means.
-pub(crate) fn meaning(
-    ended: Ended,
-    tracker: &Tracker,
-    request: &Request,
-) -> EngineError {
+pub(crate) fn meaning(ended: Ended, tracker: &Tracker, request: &Request) -> EngineError {
     match ended {
         Ended::Cancelled => EngineError::Cancelled,
         Ended::Silent => {

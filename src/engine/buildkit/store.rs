@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::digest::{Digest, OciDigest};
 use crate::engine::buildkit::layers::Files;
-use crate::engine::content::config::Config;
 use crate::engine::cause::{Class, class};
+use crate::engine::content::config::Config;
 use crate::engine::docker::api::{Api, Inspected, Said};
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::message::one_line;
@@ -111,7 +111,11 @@ impl Store {
     }
 
     /// Points references at an image.
-    pub(crate) async fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError> {
+    pub(crate) async fn tag(
+        &self,
+        id: &OciDigest,
+        references: &[String],
+    ) -> Result<(), EngineError> {
         for reference in references {
             let (repository, tag) = split(reference)?;
             self.api.tag(id.as_str(), &repository, &tag).await?;
@@ -184,7 +188,7 @@ impl Store {
 /// A time without fractions, as config documents begin with it: `1970-01-01T00:00:00`.
 ///
 /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -215,7 +219,8 @@ fn config(inspected: &Inspected) -> Result<Config, content::config::ConfigError>
 /// What the daemon is to tell the registry of a reference.
 async fn header(credentials: &Arc<Credentials>, reference: &str) -> Result<String, EngineError> {
     let parsed = Reference::parse(reference);
-    let parsed = parsed.map_err(|error| EngineError::Unsupported(format!("{reference}: {error}")))?;
+    let parsed =
+        parsed.map_err(|error| EngineError::Unsupported(format!("{reference}: {error}")))?;
     let credentials = Arc::clone(credentials);
     // A credential helper is a program.
     let asked = tokio::task::spawn_blocking(move || credentials.for_host(&parsed.domain));
@@ -314,7 +319,8 @@ mod tests {
             diff_ids: Vec::new(),
             size: 0,
         };
-        let all = ["acme/base:1", "acme/java/jre:ig-1", "acme/java/jdk:1", "base:1", "r:5000/a/b:1"];
+        let all =
+            ["acme/base:1", "acme/java/jre:ig-1", "acme/java/jdk:1", "base:1", "r:5000/a/b:1"];
         let all = all.map(output);
         let patterns = patterns(&all.iter().collect::<Vec<_>>());
         assert_eq!(patterns, ["acme/*", "acme/*/*", "base", "r:5000/*/*"]);

@@ -6,14 +6,14 @@ use std::fs;
 use std::path::Path;
 
 use crate::digest::OciDigest;
-use crate::engine::buildx::arguments::{self, Scratch};
+use crate::engine::buildkit::pins::{self, Pins};
+use crate::engine::buildx::arguments::{self, Scratch, is_apart};
 use crate::engine::buildx::builder::Builder;
 use crate::engine::buildx::output::Output;
-use crate::engine::buildx::{Buildx, failure, handover, pins};
+use crate::engine::buildx::{Buildx, failure, handover, registry};
 use crate::engine::given::Given;
-use crate::engine::instructions::{self, Instruction};
 use crate::engine::staging::{Staged, Transfer};
-use crate::engine::{Built, Cancel, EngineError, Progress, Request};
+use crate::engine::{Built, Cancel, EngineError, Parent, Progress, Request};
 use crate::process::{self, Exit};
 
 /// Patterns that leave nothing out. An empty file would count as none.
@@ -29,14 +29,15 @@ pub fn run(
     cancel: &Cancel,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Built, EngineError> {
-    let instructions = instructions::scan(&request.dockerfile);
+    let builder = engine.builder()?;
     let options = &engine.options;
     let given = Given::new(request, &options.root, &options.environment)?.flags();
-    let builder = engine.builder()?;
-    let contexts = contexts(engine, builder, request, &instructions, cancel)?;
-    let staged = stage(request)?;
+    warn(engine, builder, request, progress);
+    let pins = pins(engine, builder, request, cancel)?;
+    pull(engine, builder, request, cancel)?;
+    let staged = stage(request, &pins)?;
     let name = options.builder.as_deref();
-    let (arguments, hidden) = arguments::build(request, builder, name, &contexts, &given);
+    let (arguments, hidden) = arguments::build(request, builder, name, &pins.contexts, &given);
     let mut command = engine.program.command();
     command.args(arguments).envs(hidden).env("BUILDX_METADATA_PROVENANCE", "disabled");
 
@@ -60,34 +61,67 @@ pub fn run(
     })
 }
 
-/// The values of `--build-context`, one for each parent.
-fn contexts(
+/// Says what was asked for and cannot be had.
+fn warn(engine: &Buildx, builder: &Builder, request: &Request, progress: &mut dyn FnMut(Progress)) {
+    if (request.sbom || request.provenance.is_some()) && !builder.has_attestations {
+        let text = "no SBOM and no provenance is attached: it takes a builder in a Docker with \
+            containerd's store";
+        engine.warned.once(text, progress);
+    }
+    if request.cache_to.iter().any(|cache| is_apart(cache)) && !builder.has_caches {
+        let text = "caches are not written: it takes a Docker with containerd's store, or another \
+            builder";
+        engine.warned.once(text, progress);
+    }
+}
+
+/// Pins the parents: in the daemon's store under their key tags, for other builders handed over.
+fn pins(
     engine: &Buildx,
     builder: &Builder,
     request: &Request,
-    instructions: &[Instruction],
     cancel: &Cancel,
-) -> Result<Vec<String>, EngineError> {
-    let mut contexts = Vec::new();
-    for (number, (name, parent)) in pins::names(request, instructions)?.into_iter().enumerate() {
+) -> Result<Pins, EngineError> {
+    let mut locations = BTreeMap::new();
+    for (number, parent) in request.parents.iter().enumerate() {
         if cancel.is_raised() {
             return Err(EngineError::Cancelled);
         }
-        let image = if builder.is_daemon() {
+        let location = if builder.is_daemon() {
             format!("docker-image://{}", parent.pinned)
         } else {
             let path = Scratch(&request.scratch).parent(number);
             handover::context(&engine.program, parent, &path)?
         };
-        contexts.push(format!("{name}={image}"));
+        locations.insert(parent.reference.as_str(), location);
     }
-    Ok(contexts)
+    let locate = |parent: &Parent| locations[parent.reference.as_str()].clone();
+    Pins::new(request, builder.has_contexts, &locate)
+}
+
+/// Pulls what comes from outside, where BuildKit cannot be told to without pulling parents too.
+fn pull(
+    engine: &Buildx,
+    builder: &Builder,
+    request: &Request,
+    cancel: &Cancel,
+) -> Result<(), EngineError> {
+    if !request.pull || arguments::may_pull_all(request, builder) {
+        return Ok(());
+    }
+    for reference in pins::externals(request) {
+        let mut command = engine.program.command();
+        command.args(["image", "pull", "--quiet", "--platform"]);
+        command.arg(request.platform.to_string()).arg(&reference);
+        registry::run(&engine.program, command, &format!("pull {reference}"), cancel, &mut |_| {})?;
+    }
+    Ok(())
 }
 
 /// Writes everything that the build reads into its own directory.
-fn stage(request: &Request) -> Result<Staged, EngineError> {
+fn stage(request: &Request, pins: &Pins) -> Result<Staged, EngineError> {
     let scratch = Scratch(&request.scratch);
-    write(&scratch.dockerfile(), &request.dockerfile)?;
+    write(&scratch.dockerfile(), &pins.dockerfile)?;
     write(&scratch.ignore_file(), NO_PATTERNS)?;
     let context = scratch.context(request);
     Staged::new(&request.context, &request.files, context, Transfer::Stamp(request.epoch))

@@ -5,8 +5,7 @@
 //! parents pinned. Wherever the builder is, images come into the store of the Docker daemon, and
 //! everything that is asked is asked there. Verified with buildx 0.13 on Docker 26.
 //!
-//! What it cannot do: pin parents before BuildKit 0.10 (Docker 23), or hand them over to a builder
-//! outside the daemon before Docker 25.
+//! What it cannot do: hand parents over to a builder outside the daemon before Docker 25.
 
 pub mod arguments;
 pub mod build;
@@ -15,9 +14,8 @@ pub mod failure;
 pub mod handover;
 pub mod images;
 pub mod output;
-pub mod pins;
-pub mod push;
 pub mod rawjson;
+pub mod registry;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,6 +25,7 @@ use crate::digest::{Digest, OciDigest};
 use crate::engine::buildx::builder::Builder;
 use crate::engine::buildx::images::Image;
 use crate::engine::program::Program;
+use crate::engine::warned::Warned;
 use crate::engine::{
     Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request, archive,
 };
@@ -46,7 +45,7 @@ pub struct Options {
     pub host: Option<String>,
     /// The builder; `None` is the one in use, or what `BUILDX_BUILDER` names.
     pub builder: Option<String>,
-    /// Where files of secrets and keys are looked for: the root of the workspace.
+    /// The workspace, which paths of secrets are relative to.
     pub root: PathBuf,
     /// The environment that this process was started with.
     pub environment: BTreeMap<String, String>,
@@ -54,8 +53,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let (root, environment) = (PathBuf::new(), BTreeMap::new());
-        Self { program: "docker".into(), host: None, builder: None, root, environment }
+        let (host, builder, root, environment) = (None, None, PathBuf::new(), BTreeMap::new());
+        Self { program: "docker".into(), host, builder, root, environment }
     }
 }
 
@@ -65,6 +64,7 @@ pub struct Buildx {
     options: Options,
     program: Program,
     builder: OnceLock<Builder>,
+    warned: Warned,
 }
 
 impl Buildx {
@@ -73,7 +73,7 @@ impl Buildx {
         let host = options.host.iter().flat_map(|host| ["--host".into(), host.into()]).collect();
         let help = "`apt-get install docker-cli docker-buildx`";
         let program = Program::new(options.program.clone(), host, help);
-        Self { options, program, builder: OnceLock::new() }
+        Self { options, program, builder: OnceLock::new(), warned: Warned::default() }
     }
 
     fn builder(&self) -> Result<&Builder, EngineError> {
@@ -108,12 +108,13 @@ impl Engine for Buildx {
         })?;
         let version = String::from_utf8_lossy(&version);
         let version = version.split_whitespace().nth(1).unwrap_or("unknown");
+        let builder = self.builder()?;
         Ok(Capabilities {
             class: CLASS.into(),
-            version: version.trim_start_matches('v').to_owned(),
-            platform: self.builder()?.platform.clone().unwrap_or_else(Platform::host),
+            version: format!("{}, driver {}", version.trim_start_matches('v'), builder.driver),
+            platform: builder.platform.clone().unwrap_or_else(Platform::host),
             reproducible: false, // times of files that a RUN writes stay as they are
-            lacks: Vec::new(),
+            lacks: builder.lacks(),
         })
     }
 
@@ -160,7 +161,7 @@ impl Engine for Buildx {
         cancel: &Cancel,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
-        references.iter().try_for_each(|it| push::one(&self.program, it, cancel, progress))
+        references.iter().try_for_each(|it| registry::push(&self.program, it, cancel, progress))
     }
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {

@@ -11,6 +11,7 @@
 //! so what is built on them need not be built again. No engine is known here: one hands in the
 //! config document and the layers as tar streams.
 
+pub mod blob;
 pub mod config;
 pub mod layer;
 

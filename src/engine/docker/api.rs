@@ -352,7 +352,8 @@ impl Api {
         keep: Keep,
     ) -> Result<(Response<Incoming>, Option<SendRequest<Full<Bytes>>>), ApiError> {
         let mut sender = self.sender().await?;
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "docker");
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, "docker");
         for (name, values) in headers {
             for value in values {
                 request = request.header(*name, value);

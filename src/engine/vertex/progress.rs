@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::engine::message::one_line;
 use crate::engine::vertex::name::Name;
 use crate::engine::vertex::{Log, Vertex};
 use crate::engine::{Parent, Progress};
@@ -15,6 +16,10 @@ use crate::lines::Lines;
 /// How BuildKit says that a vertex ended only because another one failed, or the build was given up
 /// (`solver/progress.go`, `encore`).
 const GIVEN_UP: &str = "context canceled";
+
+/// How the names of vertices begin that read or write caches (`solver/llbsolver/bridge.go`,
+/// `solver.go`).
+const CACHES: [&str; 2] = ["importing cache manifest from ", "exporting cache to "];
 
 /// Follows one build.
 #[derive(Debug, Default)]
@@ -55,6 +60,10 @@ impl Tracker {
     /// Takes what is told of a vertex.
     pub fn vertex(&mut self, vertex: &Vertex, progress: &mut dyn FnMut(Progress)) {
         let known = self.vertices.entry(vertex.digest.clone()).or_default();
+        if is_of_a_cache(vertex) && !vertex.error.is_empty() && known.vertex.error.is_empty() {
+            let text = one_line(&format!("{}: {}", vertex.name, vertex.error));
+            progress(Progress::Warning(text));
+        }
         known.vertex = vertex.clone();
         if vertex.completed {
             known.lines.finish(&mut |line| progress(Progress::Log(line)));
@@ -90,8 +99,11 @@ impl Tracker {
     /// The vertex that failed; of several, the one that the build's `message` is about.
     pub fn failed(&self, message: &str) -> Option<&Vertex> {
         let vertices = self.vertices.values().map(|known| &known.vertex);
-        let failed =
-            vertices.filter(|vertex| !vertex.error.is_empty() && !vertex.error.ends_with(GIVEN_UP));
+        let has_failed = |vertex: &&Vertex| {
+            let error = &vertex.error;
+            !error.is_empty() && !error.ends_with(GIVEN_UP) && !is_of_a_cache(vertex)
+        };
+        let failed = vertices.filter(has_failed);
         // `max_by_key` would take the last of equals
         failed.min_by_key(|vertex| !message.contains(&vertex.error))
     }
@@ -142,6 +154,11 @@ impl Tracker {
         let begun = self.steps.values().filter(|step| step.number.is_some() && !step.is_from);
         u32::try_from(begun.filter(|step| counts(step)).count()).unwrap_or(u32::MAX)
     }
+}
+
+/// Whether a vertex reads or writes a cache, without which the build goes on.
+fn is_of_a_cache(vertex: &Vertex) -> bool {
+    CACHES.iter().any(|name| vertex.name.starts_with(name))
 }
 
 #[cfg(test)]
@@ -274,6 +291,16 @@ mod tests {
         assert_eq!(failed("failed to solve: exit code: 2"), Some("[c 1/1] RUN z"));
         assert_eq!(failed("failed to solve: exit code: 1"), Some("[b 1/1] RUN y"));
         assert!(failed("something else").is_some());
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_used_is_no_failure() {
+        let mut tracker = Tracker::default();
+        let error = "failed to configure registry cache importer: 127.0.0.1:1/none:1: not found";
+        let name = "importing cache manifest from 127.0.0.1:1/none:1";
+        let seen = told(&mut tracker, &[(name, "running"), (name, error), (name, error)]);
+        assert_eq!(seen, [format!("! {name}: {error}")]);
+        assert_eq!(tracker.failed(error), None);
     }
 
     #[test]

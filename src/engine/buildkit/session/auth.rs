@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::filesync::v1::auth_server;
 use bollard_buildkit_proto::moby::filesync::v1::{
     CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse,
     GetTokenAuthorityRequest, GetTokenAuthorityResponse, VerifyTokenAuthorityRequest,
-    VerifyTokenAuthorityResponse,
+    VerifyTokenAuthorityResponse, auth_server,
 };
 use tonic::{Request, Response, Status};
 

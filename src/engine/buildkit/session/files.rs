@@ -6,10 +6,11 @@
 //! Unlike fsutil's own sender this one says ERR when a file is not what was fingerprinted, before
 //! its last byte is out.
 
+use std::sync::Arc;
+
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSync;
-use std::sync::Arc;
 use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -40,7 +41,8 @@ impl FileSync for Files {
         let metadata = request.metadata();
         let name = values(metadata, "dir-name").pop().unwrap_or_default();
         let served = self.0.find(&name);
-        let served = served.ok_or_else(|| Status::not_found(format!("no such directory: {name}")))?;
+        let served =
+            served.ok_or_else(|| Status::not_found(format!("no such directory: {name}")))?;
         let asked = Asked {
             follow: values(metadata, "followpaths"),
             include: values(metadata, "include-patterns"),

@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard_buildkit_proto::health::health_check_response::ServingStatus;
-use bollard_buildkit_proto::health::health_server;
 use bollard_buildkit_proto::health::{
-    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse, health_server,
 };
 use tokio_stream::Pending;
 use tonic::{Request, Response, Status};

@@ -7,6 +7,7 @@
 //! `session/grpc.go`.
 
 mod auth;
+pub(crate) mod content;
 mod files;
 mod health;
 mod secrets;
@@ -25,15 +26,17 @@ use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 
+use crate::engine::buildkit::given::Given;
 use crate::engine::buildkit::served::Served;
 use crate::engine::buildkit::session::auth::Auth;
+use crate::engine::buildkit::session::content::Content;
 use crate::engine::buildkit::session::files::Files;
 use crate::engine::buildkit::session::health::{Health, Pulse};
 use crate::engine::buildkit::session::secrets::Secrets;
 use crate::engine::buildkit::session::ssh::Ssh;
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::stream::Stream;
-use crate::engine::buildkit::given::Given;
+use crate::engine::layout::Layout;
 
 /// The calls that are answered, as the daemon is told when the session opens. It does not try others.
 const METHODS: [&str; 6] = [
@@ -48,6 +51,10 @@ const METHODS: [&str; 6] = [
 /// A daemon asks every five seconds whether we live. If it has not for so long, it does not itself.
 const SILENCE: Duration = Duration::from_mins(1);
 
+/// What stands between the prefix and the rest of a name that the daemon puts together. No image name
+/// has it.
+pub(crate) const END_OF_PREFIX: &str = "@-";
+
 /// What builds serve, by the name that the daemon asks for.
 #[derive(Debug, Default)]
 pub(crate) struct Contexts(Mutex<BTreeMap<String, Arc<Served>>>);
@@ -61,12 +68,24 @@ impl Contexts {
     }
 
     fn find(&self, name: &str) -> Option<Arc<Served>> {
-        self.lock().get(name).cloned()
+        self.lock().get(with_one_prefix(name)).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Served>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A name with its prefix once: BuildKit 0.32 puts it in front of one that has it already
+/// (moby/buildkit `solver/llbsolver/policy.go`, `normalizedSourceIdentifier`, since 93999f407).
+fn with_one_prefix(name: &str) -> &str {
+    let Some(end) = name.find(END_OF_PREFIX) else { return name };
+    let prefix = &name[..end + END_OF_PREFIX.len()];
+    let mut name = name;
+    while let Some(rest) = name.strip_prefix(prefix).filter(|rest| rest.starts_with(prefix)) {
+        name = rest;
+    }
+    name
 }
 
 /// Something that is served as long as this lives.
@@ -87,6 +106,8 @@ impl Drop for Serving {
 /// What a session can be asked for beside files.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
+    /// The images, where we keep them and not the daemon.
+    pub(crate) layout: Option<Arc<Layout>>,
     /// Registry credentials.
     pub(crate) credentials: Arc<Credentials>,
     /// Secrets and agents.
@@ -107,15 +128,18 @@ pub(crate) struct Session {
 
 impl Session {
     /// The headers that open a session with a shared key.
-    pub(crate) fn headers(id: &str, shared_key: &str) -> BTreeMap<&'static str, Vec<String>> {
+    pub(crate) fn headers(
+        id: &str,
+        shared_key: &str,
+        offer: &Offer,
+    ) -> BTreeMap<&'static str, Vec<String>> {
+        let images = if offer.layout.is_some() { &content::METHODS[..] } else { &[] };
+        let methods = METHODS.iter().chain(images).map(|method| (*method).to_owned());
         BTreeMap::from([
             ("X-Docker-Expose-Session-Uuid", vec![id.to_owned()]),
             ("X-Docker-Expose-Session-Name", vec!["imgraph".to_owned()]),
             ("X-Docker-Expose-Session-Sharedkey", vec![shared_key.to_owned()]),
-            (
-                "X-Docker-Expose-Session-Grpc-Method",
-                METHODS.iter().map(|method| (*method).to_owned()).collect(),
-            ),
+            ("X-Docker-Expose-Session-Grpc-Method", methods.collect()),
         ])
     }
 
@@ -130,7 +154,8 @@ impl Session {
             .add_service(FileSyncServer::new(Files(Arc::clone(&contexts))))
             .add_service(AuthServer::new(Auth(Arc::clone(&offer.credentials))))
             .add_service(SecretsServer::new(Secrets(Arc::clone(&offer.given))))
-            .add_service(SshServer::new(Ssh(Arc::clone(&offer.given))));
+            .add_service(SshServer::new(Ssh(Arc::clone(&offer.given))))
+            .add_optional_service(offer.layout.clone().map(Content));
         // After the one connection there is none to wait for, and the server must not end.
         let connections = tokio_stream::StreamExt::chain(
             tokio_stream::once(Ok::<_, std::io::Error>(stream)),
@@ -156,5 +181,22 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.server.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_counts_once_however_often_it_is_there() {
+        for (name, expected) in [
+            ("a@-context", "a@-context"),
+            ("a@-a@-a@-context", "a@-context"),
+            ("a-a@-context", "a-a@-context"),
+            ("a-dockerfile", "a-dockerfile"),
+        ] {
+            assert_eq!(with_one_prefix(name), expected);
+        }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::sshforward::v1::ssh_server;
 use bollard_buildkit_proto::moby::sshforward::v1::{
-    BytesMessage, CheckAgentRequest, CheckAgentResponse,
+    BytesMessage, CheckAgentRequest, CheckAgentResponse, ssh_server,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;

@@ -72,7 +72,7 @@ fn an_image_has_the_same_content_id_whoever_builds_it() {
     if let Some(expected) = by_buildah(&bench) {
         assert_eq!(id, expected, "buildah");
     }
-    for daemon in ["IMGRAPH_TEST_DOCKER20", DAEMONS[1]] {
+    for daemon in [OLD, DAEMONS[1]] {
         let Some(bench) = Bench::on(daemon) else { return };
         assert_eq!(content(&bench, PLAIN), id, "{daemon}");
     }
@@ -87,7 +87,7 @@ fn either_store_of_a_daemon_hands_out_the_same_content() {
 
 #[test]
 fn known_layers_are_not_read_again() {
-    for daemon in ["IMGRAPH_TEST_DOCKER20", DAEMONS[0], DAEMONS[1]] {
+    for daemon in [OLD, DAEMONS[0], DAEMONS[1]] {
         let Some(bench) = Bench::on(daemon) else { return };
         let built = built(&bench, TWICE);
         let all = bench.engine.content(&built, &BTreeMap::new()).unwrap();

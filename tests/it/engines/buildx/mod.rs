@@ -25,6 +25,9 @@ use super::bench::{busybox, entries, shown};
 /// The daemon whose store is a graph driver, and the one with containerd's.
 const DAEMONS: [&str; 2] = ["IMGRAPH_TEST_DOCKER26", "IMGRAPH_TEST_DOCKER26C"];
 
+/// The daemon whose BuildKit has no named contexts.
+const OLD: &str = "IMGRAPH_TEST_DOCKER20";
+
 static BENCHES: AtomicU32 = AtomicU32::new(0);
 
 /// A base image with busybox in a repository of its own.
@@ -52,8 +55,7 @@ impl Bench {
             eprintln!("skipped: no static busybox (`apt-get install busybox-static`)");
             return None;
         };
-        let (program, host) = (program.into(), Some(host));
-        let options = Options { program, host, ..Options::default() };
+        let options = Options { program: program.into(), host: Some(host), ..Options::default() };
         let output = imgraph::history::Output {
             id: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
             manifest: None,
@@ -222,42 +224,101 @@ fn a_build_says_its_steps_and_what_the_cache_gave() {
 
 #[test]
 fn a_pinned_parent_is_what_is_built_on_wherever_its_tag_points() {
-    for daemon in DAEMONS {
+    for daemon in [OLD, DAEMONS[0], DAEMONS[1]] {
         let Some(bench) = Bench::on(daemon) else { return };
         let image = |who: &str| {
             let dockerfile = format!("FROM BASE\nRUN echo {who} > /who\n");
             bench.build(&bench.request(&dockerfile, &format!("parent:ig-{who}"))).unwrap()
         };
         let (old, new) = (image("old"), image("new"));
-        let reference = bench.reference("parent:latest");
+        let (reference, short) = (bench.reference("parent:latest"), bench.reference("parent"));
         bench.engine.tag(&old.output.id, std::slice::from_ref(&reference)).unwrap();
         let dockerfile = format!(
-            "ARG V=latest\nFROM {0}:$V AS one\nRUN cat /who\nFROM BASE\n\
-             COPY --from={0} /who /copied\nRUN cat /copied; echo\n",
-            bench.reference("parent")
+            "ARG V=latest\nFROM {short}:$V AS one\nRUN cat /who\nFROM BASE\n\
+             COPY --from=one /who /one\nCOPY --from={short} /who /two\nRUN cat /one /two\n"
         );
         let request = Request {
-            parents: vec![parent(&reference, &new)],
-            target: None,
+            parents: vec![parent(&reference, &new), parent(&short, &new)],
             cache: CacheUse::Bypass,
             ..bench.request(&dockerfile, "child:1")
         };
-        assert_eq!(bench.logs(&request), ["new", ""], "{daemon}");
-        let one =
-            Request { target: Some("one".into()), scratch: request.scratch.clone(), ..request };
+        let mut logs = bench.logs(&request);
+        logs.sort();
+        assert_eq!(logs, ["new"; 3], "{daemon}: the stage and both copies");
+        let one = Request {
+            target: Some("one".into()),
+            parents: vec![parent(&reference, &new)],
+            cache: CacheUse::Bypass,
+            ..bench.request(&dockerfile, "child:2")
+        };
         assert_eq!(bench.logs(&one), ["new"], "{daemon}");
     }
 }
 
 #[test]
-fn a_parent_that_is_called_like_a_stage_is_refused() {
+fn a_parent_may_be_called_like_a_stage() {
     let Some(bench) = Bench::new() else { return };
+    let dockerfile = "FROM one AS two\nRUN echo > /two\nFROM one AS one\nRUN ls /bin/cat\n";
     let request = Request {
-        parents: vec![parent("one:latest", &bench.base)],
-        ..bench.request("FROM one AS one\n", "a:1")
+        parents: vec![parent("one", &bench.base)],
+        cache: CacheUse::Bypass,
+        ..bench.request(dockerfile, "a:1")
     };
-    let error = bench.build(&request).unwrap_err();
-    assert!(matches!(&error, EngineError::Unsupported(text) if text.contains("rename")), "{error}");
+    assert_eq!(bench.logs(&request), ["/bin/cat"]);
+}
+
+#[test]
+fn parents_are_not_asked_for_in_registries() {
+    let (Some(bench), Ok(registry)) = (Bench::new(), std::env::var("IMGRAPH_TEST_REGISTRY")) else {
+        eprintln!("skipped: IMGRAPH_TEST_REGISTRY names no registry");
+        return;
+    };
+    let external = format!("{registry}/{}", bench.reference("external:1"));
+    let push = |who: &str| {
+        let dockerfile = format!("FROM BASE\nRUN echo {who} > /who\n");
+        let request =
+            Request { references: vec![external.clone()], ..bench.request(&dockerfile, "") };
+        let id = bench.build(&request).unwrap().output.id;
+        bench.engine.push(&id, &request.references, &Cancel::default(), &mut |_| {}).unwrap();
+        id
+    };
+    let old = push("old");
+    push("new");
+    bench.engine.tag(&old, std::slice::from_ref(&external)).unwrap();
+    let dockerfile =
+        format!("FROM {external} AS x\nFROM parent\nRUN --mount=from=x,target=/x cat /x/who\n");
+    for (pull, who) in [(false, "old"), (true, "new")] {
+        let request = Request {
+            pull,
+            parents: vec![parent("parent", &bench.base)],
+            cache: CacheUse::Bypass,
+            ..bench.request(&dockerfile, "a:1")
+        };
+        assert_eq!(bench.logs(&request), [who]);
+    }
+    bench.docker(&["image", "rm", "--force", &external]);
+}
+
+#[test]
+fn what_a_builder_cannot_do_is_warned_of_once() {
+    let Some(bench) = Bench::new() else { return };
+    let request = || Request {
+        sbom: true,
+        cache_from: vec!["127.0.0.1:9/none:1".into()],
+        cache_to: vec!["type=local,dest=/nowhere".into()],
+        ..bench.request("FROM BASE\nRUN true\n", "a:1")
+    };
+    let warnings = || {
+        let (built, lines) = bench.watch(&request());
+        built.unwrap();
+        lines.into_iter().filter(|line| line.starts_with("! ")).collect::<Vec<_>>()
+    };
+    let first = warnings();
+    for word in ["no SBOM", "caches are not written", "importing cache manifest"] {
+        assert!(first.iter().any(|line| line.contains(word)), "{word}: {first:?}");
+    }
+    assert_eq!(warnings().len(), 1, "only what concerns this build");
+    assert!(!bench.engine.capabilities().unwrap().lacks.is_empty());
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! Pushing what is in the daemon's store, by `docker push`.
+//! What `docker` sends to registries and fetches from them.
+
+use std::process::Command;
 
 use crate::engine::cause::{Class, class};
 use crate::engine::message::one_line;
@@ -6,15 +8,26 @@ use crate::engine::program::Program;
 use crate::engine::{Cancel, EngineError, Progress};
 use crate::process::{self, Exit};
 
-/// Pushes one reference. Of a failed push the last line says why.
-pub fn one(
+/// Pushes one reference.
+pub fn push(
     program: &Program,
     reference: &str,
     cancel: &Cancel,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), EngineError> {
     let mut command = program.command();
-    command.args(["push", "--quiet", reference]);
+    command.args(["image", "push", "--quiet", reference]);
+    run(program, command, &format!("push {reference}"), cancel, progress)
+}
+
+/// Runs a command that can be cancelled. If it fails its last line says why.
+pub fn run(
+    program: &Program,
+    command: Command,
+    what: &str,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), EngineError> {
     let mut last = String::new();
     let mut line = |line: &str| {
         line.clone_into(&mut last);
@@ -25,7 +38,7 @@ pub fn one(
         Exit::Code(0) => Ok(()),
         Exit::Stopped => Err(EngineError::Cancelled),
         Exit::Code(_) | Exit::Signal(_) => {
-            let message = one_line(&format!("cannot push {reference}: {last}"));
+            let message = one_line(&format!("cannot {what}: {last}"));
             Err(match class(&last) {
                 Class::Auth => EngineError::Auth(message),
                 Class::User => EngineError::Unsupported(message),
