@@ -97,6 +97,8 @@ fn a_build_that_is_cancelled_at_any_step_is_gone() {
             assert!(took < BOUND, "{line}: {took:?}");
             bench.is_gone(&before);
         }
+        let awake = dockerfile.replace(&format!("sleep {word}"), "true");
+        bench.build(&bench.with_context(&context, &awake)).expect("the cache is not broken");
     });
 }
 
@@ -106,7 +108,7 @@ fn a_build_that_is_cancelled_at_any_time_leaves_nothing_or_is_a_success() {
     Bench::each(|bench| {
         let before = bench.images();
         for number in 0..16 {
-            let request = bench.request(&format!("FROM @busybox\nENV N={number}\nWORKDIR /{number}\n"));
+            let request = bench.request(&format!("FROM @busybox\nWORKDIR /{}-{number}\n", bench.tag));
             let cancel = Cancel::default();
             let ended = thread::scope(|scope| {
                 scope.spawn(|| {

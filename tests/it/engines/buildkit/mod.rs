@@ -10,6 +10,7 @@ mod cancel;
 mod failures;
 mod image;
 mod stale;
+mod traffic;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::panic;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -271,9 +273,14 @@ impl Bench {
 
     /// Starts `imgraph` with this daemon, and lets it run.
     pub(super) fn start(&self, workspace: &Workspace, arguments: &str) -> Running {
+        workspace.start_command(self.command(workspace, arguments, &self.daemon.socket))
+    }
+
+    /// `imgraph` with arguments and with the daemon that is behind a socket.
+    pub(super) fn command(&self, workspace: &Workspace, arguments: &str, socket: &Path) -> Command {
         let mut command = workspace.command_with("buildkit", arguments);
-        command.env("DOCKER_HOST", format!("unix://{}", self.daemon.socket.display()));
-        workspace.start_command(command)
+        command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+        command
     }
 
     /// The images of this test, by id, with their references.

@@ -3,7 +3,6 @@
 //! BuildKit keeps the context of the build before and is sent what differs in size, time or mode
 //! (moby/buildkit#2592). So `docker build` takes the old bytes, and says that it succeeded.
 
-use std::process::Command;
 use std::time::Duration;
 
 use super::*;
