@@ -178,12 +178,22 @@ impl Workspace {
 
     /// `imgraph` with arguments, where nothing of the machine gets in.
     pub(crate) fn command(&self, arguments: &str) -> Command {
+        self.command_with("simulate", arguments)
+    }
+
+    /// The same with a real engine.
+    pub(crate) fn command_with(&self, engine: &str, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_imgraph"));
         command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "PATH"));
         command.env("HOME", self.home.path()).env("LANG", "C.UTF-8");
         command.current_dir(self.root()).stdin(Stdio::null());
-        command.args(["--engine", "simulate"]).args(arguments.split_whitespace());
+        command.args(["--engine", engine]).args(arguments.split_whitespace());
         command
+    }
+
+    /// Starts a command of this workspace, and lets it run.
+    pub(crate) fn start_command(&self, command: Command) -> Running {
+        Running::start(self.root(), command)
     }
 }
 

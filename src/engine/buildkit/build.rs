@@ -30,6 +30,9 @@ pub(crate) async fn run(
     cancel: &Cancel,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Built, EngineError> {
+    if cancel.is_raised() {
+        return Err(EngineError::Cancelled);
+    }
     let abilities = engine.abilities().await?;
     let link = engine.link().await?;
     let pins = Pins::new(request, abilities.has_contexts, &|parent| engine.images.locate(parent))?;
@@ -55,7 +58,8 @@ pub(crate) async fn run(
         cache: caches,
     };
     let mut tracker = Tracker::new(&request.parents);
-    let solved = solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
+    let (solved, written) =
+        solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
     let trouble = match &*context.served {
         Served::Context(context) => context.take_trouble(),
         Served::Memory(_) => None,
@@ -64,7 +68,13 @@ pub(crate) async fn run(
         (_, Some(trouble)) => Err(trouble),
         (solved, None) => solved.map_err(|ended| solve::meaning(ended, &tracker, request)),
     };
-    let answer = solved.inspect_err(|_| engine.images.note_waste())?;
+    let answer = match solved {
+        Ok(answer) => answer,
+        Err(error) => {
+            engine.images.clear(&written).await;
+            return Err(error);
+        }
+    };
     let id = built_id(&answer)?;
     let mut output = engine.images.output(&id).await?;
     if !request.references.is_empty() {

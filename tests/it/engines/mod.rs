@@ -2,5 +2,6 @@
 
 mod bench;
 mod buildah;
+mod buildkit;
 mod buildx;
 mod differential;
