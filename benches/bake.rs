@@ -36,7 +36,7 @@ fn main() {
         eprintln!("skipped: IMGRAPH_TEST_DOCKER26 and IMGRAPH_TEST_DOCKER_CLI name no Docker");
         return;
     };
-    let rounds = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(3);
+    let rounds = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(3);
     let tree = tempfile::tempdir().expect("there is room for a tree");
     let bench = Bench { tree: tree.path(), host, docker };
     bench.plant();

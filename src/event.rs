@@ -35,7 +35,7 @@ pub enum What {
         engine: String,
         /// How many images were selected, with the ancestors they need.
         selected: usize,
-        /// How many of them may have to be built.
+        /// How many of them may have to be built, or are to be pushed.
         planned: usize,
         /// How many builds run at once.
         jobs: usize,
@@ -47,7 +47,7 @@ pub enum What {
         /// The image.
         image: ImageName,
     },
-    /// An image will, or may, be built.
+    /// An image will, or may, be built, or is to be pushed.
     Planned {
         /// The image.
         image: ImageName,
@@ -88,6 +88,13 @@ pub enum What {
         image: ImageName,
         /// The line, without its end.
         line: String,
+    },
+    /// An image was sent to its registries.
+    Pushed {
+        /// The image.
+        image: ImageName,
+        /// The references that point at it there.
+        references: Vec<String>,
     },
     /// An image ended.
     Finished {
@@ -163,7 +170,7 @@ pub struct Summary {
     pub selected: usize,
     /// Up to date before the run.
     pub fresh: usize,
-    /// Planned: stale, or waiting for a parent.
+    /// Planned: stale, waiting for a parent, or to be pushed.
     pub planned: usize,
     /// Built.
     pub built: usize,
@@ -171,6 +178,9 @@ pub struct Summary {
     pub cut_off: usize,
     /// Tagged again without a build.
     pub restored: usize,
+    /// Up to date, and only pushed.
+    #[serde(default)]
+    pub pushed: usize,
     /// Failed.
     pub failed: usize,
     /// Of those, how many failed in a way that trying again may mend.

@@ -90,6 +90,17 @@ pub struct Prepared {
     pub duration: u64,
 }
 
+/// What an image was last pushed as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pushed {
+    /// The image.
+    pub image: ImageName,
+    /// The id in the store of what was pushed.
+    pub id: OciDigest,
+    /// All references that it was pushed under.
+    pub references: Vec<String>,
+}
+
 /// How an image ended in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -100,12 +111,14 @@ pub enum Ended {
     CutOff,
     /// An earlier output was tagged again.
     Restored,
-    /// Its build or its prepare failed.
+    /// Its build, its prepare or its push failed.
     Failed,
     /// An ancestor failed.
     Blocked,
     /// The run ended before its turn.
     NotReached,
+    /// It was up to date, and was pushed.
+    Pushed,
 }
 
 /// A run that is known.
@@ -133,6 +146,11 @@ pub struct History {
     pub by_key: BTreeMap<Digest, Arc<Record>>,
     /// The last `prepare` of each image.
     pub prepared: BTreeMap<ImageName, Prepared>,
+    /// What was last pushed of each image.
+    pub pushed: BTreeMap<ImageName, Pushed>,
+    /// The images of which an engine read more than we know of, with the digest of the Dockerfile
+    /// that it was: their whole context counts as long as it is that one.
+    pub widened: BTreeMap<ImageName, Digest>,
     /// The content digest of each layer ever read, by its diff id.
     pub layers: BTreeMap<OciDigest, Digest>,
     /// The moving average of the build durations of each image, in milliseconds.
@@ -161,6 +179,19 @@ impl History {
     /// Adds a `prepare` that succeeded.
     pub fn add_prepared(&mut self, prepared: Prepared) {
         self.prepared.insert(prepared.image.clone(), prepared);
+    }
+
+    /// Adds a push that succeeded.
+    pub fn add_pushed(&mut self, pushed: Pushed) {
+        self.pushed.insert(pushed.image.clone(), pushed);
+    }
+
+    /// Whether the last push of an image was of this output, under all of these references.
+    pub fn is_pushed(&self, image: &ImageName, id: &OciDigest, references: &[String]) -> bool {
+        self.pushed.get(image).is_some_and(|pushed| {
+            let is_there = |reference| pushed.references.contains(reference);
+            pushed.id == *id && references.iter().all(is_there)
+        })
     }
 
     /// Begins a run; whatever the run before it left open stays open for ever.
@@ -336,6 +367,28 @@ mod tests {
         let run = history.last_run.unwrap();
         assert_eq!(run.interrupted, [name("b")]);
         assert_eq!(run.ended, [(name("a"), Ended::Built), (name("c"), Ended::Failed)].into());
+    }
+
+    #[test]
+    fn only_the_last_push_of_an_image_counts() {
+        let mut history = History::default();
+        let id = |key| record("base", key, 1).output.id.clone();
+        let references = |tags: &[&str]| -> Vec<String> {
+            tags.iter().map(|tag| format!("r.example/base:{tag}")).collect()
+        };
+        let push = |image: &str, tags: &[&str]| Pushed {
+            image: name(image),
+            id: id("k"),
+            references: references(tags),
+        };
+        history.add_pushed(push("base", &["1", "latest"]));
+        let other = record("other", "k", 1).output.id.clone();
+        assert!(history.is_pushed(&name("base"), &id("k"), &references(&["latest"])));
+        assert!(!history.is_pushed(&name("base"), &id("k"), &references(&["latest", "2"])));
+        assert!(!history.is_pushed(&name("base"), &other, &references(&["latest"])));
+        assert!(!history.is_pushed(&name("other"), &id("k"), &references(&["latest"])));
+        history.add_pushed(push("base", &["2"]));
+        assert!(!history.is_pushed(&name("base"), &id("k"), &references(&["latest"])));
     }
 
     #[test]

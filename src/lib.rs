@@ -18,6 +18,7 @@ pub mod image;
 pub mod context;
 pub mod diagnostic;
 pub mod reference;
+pub mod cache;
 pub mod gopath;
 pub mod lines;
 pub mod secret;

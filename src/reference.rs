@@ -171,12 +171,15 @@ pub enum ReferenceError {
     TooLong(String),
 }
 
+/// Whether a reference says which registry it belongs to, instead of meaning Docker Hub, or the
+/// machine, by saying nothing.
+pub fn names_a_registry(reference: &str) -> bool {
+    reference.split_once('/').is_some_and(|(first, _)| is_host(first))
+}
+
 /// Splits off the registry: the first part is one if it looks like a host (reference
 /// `splitDockerDomain`).
 fn split_domain(text: &str) -> (&str, String) {
-    let is_host = |part: &str| {
-        part == "localhost" || part.contains(['.', ':']) || part.chars().any(char::is_uppercase)
-    };
     let (domain, rest) = match text.split_once('/') {
         Some((LEGACY_DEFAULT_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),
         Some((part, rest)) if is_host(part) => (part, rest),
@@ -187,6 +190,10 @@ fn split_domain(text: &str) -> (&str, String) {
     } else {
         (domain, rest.to_owned())
     }
+}
+
+fn is_host(part: &str) -> bool {
+    part == "localhost" || part.contains(['.', ':']) || part.chars().any(char::is_uppercase)
 }
 
 /// Splits off the tag. A colon before the last slash is not a tag's.
@@ -319,6 +326,21 @@ mod tests {
         assert_eq!(full("acme/app:1"), "docker.io/acme/app:1");
         assert_eq!(full("index.docker.io/debian"), "docker.io/library/debian");
         assert_eq!(full("docker.io/debian"), "docker.io/library/debian");
+    }
+
+    #[test]
+    fn a_registry_is_named_or_not() {
+        for (reference, expected) in [
+            ("r.example/a/b:1", true),
+            ("localhost:5000/a", true),
+            ("localhost/a", true),
+            ("docker.io/acme/a", true),
+            ("acme/a:1", false),
+            ("a:1.2", false),
+            ("a", false),
+        ] {
+            assert_eq!(names_a_registry(reference), expected, "{reference}");
+        }
     }
 
     #[test]

@@ -2,8 +2,13 @@
 
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cache::Cache;
+use crate::image::Platform;
+use crate::layers::options::{NETWORKS, PROVENANCES, host};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -42,6 +47,9 @@ pub struct Arguments {
     /// The builder of the engine, where it has several
     #[arg(long, value_name = "NAME", global = true, env = "IMGRAPH_BUILDER")]
     pub builder: Option<String>,
+    /// What counts in every image beside its files
+    #[command(flatten)]
+    pub given: Given,
     /// When to use colours
     #[arg(
         long,
@@ -81,6 +89,21 @@ pub enum EngineName {
     Buildx,
     /// No engine: scripted by simulate.toml, for trying things out
     Simulate,
+}
+
+/// What enters the keys of images, and so holds for every verb. In the environment, `;` stands
+/// between several.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Given {
+    /// The platform of the images whose section names none [default: that of the engine]
+    #[arg(long, value_name = "PLATFORM", global = true, env = "IMGRAPH_PLATFORM")]
+    pub platform: Option<Platform>,
+    /// The network of RUN, for all images
+    #[arg(long, value_name = "MODE", value_parser = NETWORKS, global = true, env = "IMGRAPH_NETWORK")]
+    pub network: Option<String>,
+    /// A name that RUN finds an address for, beside those of layers.toml
+    #[arg(long, value_name = "NAME:IP", value_parser = host, value_delimiter = ';', global = true, env = "IMGRAPH_ADD_HOST")]
+    pub add_host: Vec<String>,
 }
 
 /// When to do something.
@@ -178,9 +201,9 @@ pub struct Rebuild {
     /// Build the selected images whatever their keys say
     #[arg(short, long)]
     pub force: bool,
-    /// Let the engine run every step of the forced images again
-    #[arg(long, requires = "force")]
-    pub no_cache: bool,
+    /// How images are built, and where they go
+    #[command(flatten)]
+    pub building: Building,
     /// Only what the last run did not finish: failed, blocked and not reached images
     #[arg(long, value_enum, value_name = "RUN", conflicts_with_all = ["selectors", "dry_run"])]
     pub rerun: Option<RunName>,
@@ -200,6 +223,40 @@ pub struct Rebuild {
     /// Do not wait for another imgraph: fail with exit code 75
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// How images are built, and where they go. Nothing of it enters a key.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Building {
+    /// Let the engine run every step of the selected images again, of those that are built
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "IMGRAPH_NO_CACHE")]
+    pub no_cache: bool,
+    /// Ask registries for images from outside again, although the store has them
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "IMGRAPH_PULL")]
+    pub pull: bool,
+    /// Push what is not pushed yet: images that are built, and those that are up to date
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "IMGRAPH_PUSH")]
+    pub push: bool,
+    /// A cache of steps to read: a reference, or `type=registry,ref=..` and the like
+    #[arg(long, value_name = "CACHE", value_parser = cache_to_read, value_delimiter = ';', env = "IMGRAPH_CACHE_FROM")]
+    pub cache_from: Vec<String>,
+    /// A cache of steps to write
+    #[arg(long, value_name = "CACHE", value_parser = cache_to_write, value_delimiter = ';', env = "IMGRAPH_CACHE_TO")]
+    pub cache_to: Vec<String>,
+    /// Attach a list of what is in the image
+    #[arg(long, value_name = "YES", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "IMGRAPH_SBOM")]
+    pub sbom: Option<bool>,
+    /// Attach how the image was built
+    #[arg(long, value_name = "MODE", value_parser = PROVENANCES, env = "IMGRAPH_PROVENANCE")]
+    pub provenance: Option<String>,
+}
+
+fn cache_to_read(text: &str) -> Result<String, String> {
+    Cache::to_read(text).map(|cache| cache.to_string()).map_err(|error| error.to_string())
+}
+
+fn cache_to_write(text: &str) -> Result<String, String> {
+    Cache::to_write(text).map(|cache| cache.to_string()).map_err(|error| error.to_string())
 }
 
 /// How a run is shown.

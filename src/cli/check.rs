@@ -21,7 +21,9 @@ pub(crate) fn run(arguments: &Check, settings: &Settings) -> Result<u8, Failure>
     let images: BTreeSet<ImageId> = graph.iter().map(|(id, _)| id).collect();
     let (history, _) = ledger::read(&session.state)?;
     let stat = StatCache::load(&session.state);
-    let gathered = inputs::gather(&session.disk(&stat), &images, &history, &BTreeSet::new());
+    let wide = session.wide(&history);
+    let disk = session.disk(&stat, &wide);
+    let gathered = inputs::gather(&disk, &images, &history, &BTreeSet::new());
     let mut problems = session.loaded.problems.clone();
     problems.extend(gathered.problems);
     let is_wrong = problems.iter().any(Diagnostic::is_error);

@@ -20,6 +20,7 @@ use crate::gopath::{Wildcard, has_wildcards};
 use crate::graph::Image;
 use crate::ignorefile::IgnoreFile;
 use crate::image::ImageId;
+use crate::ledger;
 use crate::report::text::printable;
 
 /// Runs the verb.
@@ -30,7 +31,9 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
     };
     let id = the_image(&session, arguments)?;
     let stat = StatCache::load(&session.state);
-    let disk = session.disk(&stat);
+    let (history, _) = ledger::read(&session.state)?;
+    let wide = session.wide(&history);
+    let disk = session.disk(&stat, &wide);
     let listed = disk.entries(id);
     let problems = listed.as_ref().err().cloned().unwrap_or_default();
     session.judge(&BTreeSet::from([id]), &problems, settings)?;
@@ -99,6 +102,13 @@ impl Show<'_> {
         }
         if let Some(frontend) = &reads.frontend {
             writeln!(text, "frontend    {frontend}").unwrap_or_default();
+        }
+        let options = &self.image.spec.options;
+        if let Some(network) = &options.network {
+            writeln!(text, "network     {network}").unwrap_or_default();
+        }
+        for host in &options.hosts {
+            writeln!(text, "host        {host}").unwrap_or_default();
         }
         for edge in &self.image.parents {
             let name = self.session.loaded.graph.name(edge.parent);
@@ -196,6 +206,8 @@ impl Show<'_> {
             "platform": self.image.platform.to_string(),
             "target": self.image.spec.target,
             "frontend": reads.frontend,
+            "network": self.image.spec.options.network,
+            "hosts": self.image.spec.options.hosts,
             "parents": self.image.parents.iter().map(|edge| json!({
                 "image": graph.name(edge.parent), "kind": edge.kind, "reference": edge.reference,
             })).collect::<Vec<_>>(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::args::Ls;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::{self, Look};
-use crate::cli::session::Session;
+use crate::cli::session::{Session, Wishes};
 use crate::cli::settings::{Settings, write};
 use crate::graph::Image;
 use crate::image::ImageId;
@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Ls, settings: &Settings) -> Result<u8, Failure> {
     let session = Session::open(settings)?;
     let selected = session.select(&arguments.selection)?;
     let look = if arguments.status {
-        Some(Look::at(&session, settings, &selected, &BTreeSet::new())?)
+        Some(Look::at(&session, settings, &selected, Wishes::nothing())?)
     } else {
         session.judge(&BTreeSet::new(), &[], settings)?;
         None

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cli::args::{self, Selection};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::session::{PresenceTable, Selected, Session, plan};
+use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan};
 use crate::cli::settings::{Settings, write};
 use crate::engine::Engine;
 use crate::gather::inputs;
@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Fai
     let preview = Preview {
         selection: &arguments.selection,
         force: arguments.force,
+        push: false,
         verbose: arguments.verbose,
     };
     preview.show(arguments.json, settings)
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Fai
 pub(crate) struct Preview<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) force: bool,
+    pub(crate) push: bool,
     pub(crate) verbose: u8,
 }
 
@@ -45,7 +47,11 @@ impl Preview<'_> {
         let session = ManuallyDrop::new(Session::open(settings)?);
         let selected = session.select(self.selection)?;
         let forced = if self.force { selected.asked.clone() } else { BTreeSet::new() };
-        let look = ManuallyDrop::new(Look::at(&session, settings, &selected, &forced)?);
+        if self.push {
+            session.check_registries(&selected.images)?;
+        }
+        let wishes = Wishes { forced: &forced, push: self.push };
+        let look = ManuallyDrop::new(Look::at(&session, settings, &selected, wishes)?);
         let text =
             if as_json { look.json(&session) } else { look.text(&session, settings, self.verbose) };
         write(&mut io::stdout(), &text);
@@ -72,16 +78,17 @@ impl Look {
         session: &Session,
         settings: &Settings,
         selected: &Selected,
-        forced: &BTreeSet<ImageId>,
+        wishes: Wishes<'_>,
     ) -> Result<Self, Failure> {
         let (history, warnings) = ledger::read(&session.state)?;
         for warning in warnings {
             write(&mut io::stderr(), &format!("warning: {warning}\n"));
         }
         let stat = StatCache::load(&session.state);
-        let disk = session.disk(&stat);
+        let wide = session.wide(&history);
+        let disk = session.disk(&stat, &wide);
         let (gathered, presence) = rayon::join(
-            || inputs::gather(&disk, &selected.family, &history, forced),
+            || inputs::gather(&disk, &selected.family, &history, wishes.forced),
             || present(session, settings, &history, &selected.family),
         );
         session.judge(&selected.images, &gathered.problems, settings)?;
@@ -93,7 +100,7 @@ impl Look {
         let present = |id, record: &Record| answered(session, answers.as_ref(), id, record);
         session.check_left_out(selected, &history, &present)?;
         let facts = session.facts(&present);
-        let planned = plan(&facts, &history, gathered, &selected.images, forced);
+        let planned = plan(&facts, &history, gathered, &selected.images, wishes);
         // A cache that cannot be written costs time, nothing else.
         stat.save(&session.state, Keep::All).unwrap_or_default();
         Ok(Self { plan: planned.plan, entries: planned.entries, history, answers })
@@ -134,6 +141,7 @@ impl Look {
         let parts = [
             (count(Decision::Rebuild), "to rebuild"),
             (count(Decision::Restore), "to restore"),
+            (count(Decision::Push), "only to push"),
             (count(Decision::Pending), "to decide when their parents are built"),
             (count(Decision::Fresh), "up to date"),
         ];
@@ -191,6 +199,7 @@ fn present(
 pub(crate) fn word(decision: Decision) -> (&'static str, Tone) {
     match decision {
         Decision::Fresh => ("fresh", Tone::Faint),
+        Decision::Push => ("push", Tone::Saved),
         Decision::Restore => ("restore", Tone::Saved),
         Decision::Rebuild => ("rebuild", Tone::Good),
         Decision::Pending => ("pending", Tone::Warning),

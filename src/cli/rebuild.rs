@@ -16,10 +16,10 @@ use crate::cancel::Cancel;
 use crate::cli::args::{PlanFormat, Rebuild, RunName};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::Preview;
-use crate::cli::session::{Planned, STATE_DIR, Selected, Session, plan};
+use crate::cli::session::{Planned, STATE_DIR, Selected, Session, Wishes, plan};
 use crate::cli::settings::{self, Settings, write};
 use crate::clock::{self, Timer};
-use crate::engine::{CacheUse, Engine};
+use crate::engine::Engine;
 use crate::event::{Event, Summary, What};
 use crate::gather::inputs;
 use crate::gather::stat::{Keep, StatCache};
@@ -37,8 +37,12 @@ const KEPT_RUNS: usize = 30;
 pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failure> {
     let timer = Timer::start();
     if let Some(format) = arguments.dry_run {
-        let preview =
-            Preview { selection: &arguments.selection, force: arguments.force, verbose: 0 };
+        let preview = Preview {
+            selection: &arguments.selection,
+            force: arguments.force,
+            push: arguments.building.push,
+            verbose: 0,
+        };
         return preview.show(format == PlanFormat::Json, settings);
     }
     // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
@@ -106,11 +110,18 @@ struct Asked<'a> {
 
 fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Summary, Failure> {
     let Asked { session, selected, arguments, settings, timer } = *asked;
+    let push = arguments.building.push;
+    if push {
+        session.check_registries(&selected.images)?;
+    }
     let engine = session.choice.open(&session.root, &session.state, settings)?;
     let stat = StatCache::load(&session.state);
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
-    let disk = session.disk(&stat);
+    let uncached =
+        if arguments.building.no_cache { selected.asked.clone() } else { BTreeSet::new() };
     let history = ledger.history().clone();
+    let wide = session.wide(&history);
+    let disk = session.disk(&stat, &wide);
     // The store is asked while the disk is read.
     let (gathered, presence) = rayon::join(
         || inputs::gather(&disk, &selected.family, &history, &forced),
@@ -121,7 +132,8 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
     session.check_left_out(selected, &history, &present)?;
     let facts = session.facts(&present);
-    let Planned { plan, entries } = plan(&facts, &history, gathered, &selected.images, &forced);
+    let wishes = Wishes { forced: &forced, push };
+    let Planned { plan, entries } = plan(&facts, &history, gathered, &selected.images, wishes);
     drop(history);
 
     let id = ledger.next_run_id(clock::now());
@@ -131,7 +143,8 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         scratch: session.state.join("tmp").join(&id),
         jobs: settings::jobs(arguments.jobs),
         failure_limit: failure_limit(arguments),
-        cache: if arguments.no_cache { CacheUse::Bypass } else { CacheUse::Use },
+        pull: arguments.building.pull,
+        push,
         timer,
         engine_note: session.choice.note.clone(),
         logs,
@@ -149,6 +162,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         plan: &plan,
         entries,
         forced: &forced,
+        uncached: &uncached,
         engine: &*engine,
         disk: &disk,
         ledger,

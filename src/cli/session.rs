@@ -13,15 +13,17 @@ use crate::diagnostic::Diagnostic;
 use crate::digest::{Digest, OciDigest};
 use crate::engine::{Engine, EngineError};
 use crate::fingerprint::reason::PrepareCause;
-use crate::gather::inputs::{Disk, Gathered};
+use crate::gather::inputs::{Disk, Gathered, Wide};
 use crate::gather::stat::StatCache;
 use crate::gather::workspace;
 use crate::graph::select::select;
 use crate::history::{History, Output, Presence, Record};
 use crate::image::{ImageId, Platform};
-use crate::load::{Loaded, load, resolve};
+use crate::load::{Loaded, resolve};
 use crate::plan::{self, Facts, Plan, Wanted};
+use crate::reference::names_a_registry;
 use crate::report::diagnostics::{self, Look};
+use crate::report::sentence;
 
 /// The directory of the state, below the workspace root.
 pub(crate) const STATE_DIR: &str = ".imgraph";
@@ -56,7 +58,9 @@ impl Session {
     pub(crate) fn open(settings: &Settings) -> Result<Self, Failure> {
         let root = settings.root()?;
         let choice = engines::choose(settings, &root)?;
-        let loaded = load(&root, choice.flavour, &Platform::host())?;
+        let mut workspace = workspace::read(&root)?;
+        settings.overrule(&mut workspace.layers);
+        let loaded = resolve(workspace, choice.flavour, &Platform::host());
         let state = root.join(STATE_DIR);
         Ok(Self { root, state, loaded, choice, pins: BTreeMap::new() })
     }
@@ -64,7 +68,8 @@ impl Session {
     /// A workspace of one Dockerfile that lies anywhere. Nothing of it is remembered.
     pub(crate) fn lone(settings: &Settings, file: &Path) -> Result<Self, Failure> {
         let file = settings.directory.join(file);
-        let workspace = workspace::lone(&file)?;
+        let mut workspace = workspace::lone(&file)?;
+        settings.overrule(&mut workspace.layers);
         let root = workspace.root.clone();
         let choice = engines::choose(settings, &root)?;
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
@@ -112,6 +117,21 @@ impl Session {
         Ok(())
     }
 
+    /// Fails if an image could not be pushed: nothing says where to.
+    pub(crate) fn check_registries(&self, images: &BTreeSet<ImageId>) -> Result<(), Failure> {
+        let specs = images.iter().map(|id| &self.loaded.graph.image(*id).spec);
+        let homeless = specs.filter(|spec| !names_a_registry(&spec.repository));
+        let names: Vec<&str> = homeless.map(|spec| spec.name.as_str()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let verb = if names.len() == 1 { "has" } else { "have" };
+        let message = format!("{} {verb} no registry to be pushed to", sentence::names(&names));
+        let help = "set [workspace] registry in layers.toml, for example \
+                    registry = \"registry.example.com/acme\"";
+        Err(Failure::new(Exit::WORKSPACE, message).help(help))
+    }
+
     /// Says what is wrong. Fails if an error stands in the way of the given images: in
     /// `layers.toml`, or in a Dockerfile of one of them. Errors elsewhere do not.
     pub(crate) fn judge(
@@ -146,13 +166,19 @@ impl Session {
     }
 
     /// What reads the disk for this workspace.
-    pub(crate) fn disk<'a>(&'a self, stat: &'a StatCache) -> Disk<'a> {
+    pub(crate) fn disk<'a>(&'a self, stat: &'a StatCache, wide: &'a Wide) -> Disk<'a> {
         Disk {
             workspace: &self.loaded.workspace,
             graph: &self.loaded.graph,
             flavour: self.choice.flavour,
             stat,
+            wide,
         }
+    }
+
+    /// The images whose whole context counts.
+    pub(crate) fn wide(&self, history: &History) -> Wide {
+        Wide::new(&self.loaded.workspace, &self.loaded.graph, history)
     }
 
     /// What decisions rest on.
@@ -229,16 +255,34 @@ pub(crate) struct Planned {
     pub(crate) entries: Vec<Option<Vec<Entry>>>,
 }
 
+/// What is wanted beside what is stale.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wishes<'a> {
+    /// Images to build whatever their keys say.
+    pub(crate) forced: &'a BTreeSet<ImageId>,
+    /// Whether images shall be in their registries.
+    pub(crate) push: bool,
+}
+
+impl Wishes<'_> {
+    /// None.
+    pub(crate) fn nothing() -> Self {
+        const NONE: &BTreeSet<ImageId> = &BTreeSet::new();
+        Self { forced: NONE, push: false }
+    }
+}
+
 /// Plans the given images.
 pub(crate) fn plan(
     facts: &Facts<'_>,
     history: &History,
     gathered: Gathered,
     images: &BTreeSet<ImageId>,
-    forced: &BTreeSet<ImageId>,
+    wishes: Wishes<'_>,
 ) -> Planned {
     let prepare: &BTreeMap<ImageId, PrepareCause> = &gathered.prepare;
-    let wanted = Wanted { images, forced, prepare };
+    let Wishes { forced, push } = wishes;
+    let wanted = Wanted { images, forced, prepare, push };
     let plan = plan::plan(facts, history, &gathered.entries, &wanted);
     Planned { plan, entries: gathered.entries }
 }

@@ -6,9 +6,12 @@ use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
-use crate::cli::args::{Arguments, EngineName, Jobs, LogsName, Output, UiName, When};
+use crate::cli::args::{Arguments, EngineName, Jobs, LogsName, Output, UiName, Verb, When};
 use crate::cli::failure::{Exit, Failure};
 use crate::gather::workspace;
+use crate::image::Platform;
+use crate::layers::Layers;
+use crate::layers::options::Options;
 use crate::report::ci::CiKind;
 use crate::report::live::Terminal;
 use crate::report::style::Style;
@@ -21,8 +24,12 @@ pub struct Settings {
     pub directory: PathBuf,
     /// The engine that was asked for.
     pub engine: Option<EngineName>,
-    /// The builder that was asked for.
+    /// The builder of the engine that was asked for.
     pub builder: Option<String>,
+    /// The platform of images whose section names none.
+    pub platform: Option<Platform>,
+    /// How images are built, before what `layers.toml` says.
+    pub given: Options,
     /// Whether standard output gets colours.
     pub color_out: bool,
     /// Whether standard error gets colours.
@@ -55,6 +62,8 @@ impl Settings {
             directory,
             engine: arguments.engine,
             builder: arguments.builder.clone(),
+            platform: arguments.given.platform.clone(),
+            given: given(arguments),
             color_out: color(arguments.color, io::stdout().is_terminal()),
             color_err: color(arguments.color, io::stderr().is_terminal()),
             ci: ci(),
@@ -78,6 +87,14 @@ impl Settings {
                 "a workspace has a directory images/ or a file layers.toml; `imgraph init` writes one",
             )
         })
+    }
+
+    /// Puts what was typed in the place of what `layers.toml` says.
+    pub fn overrule(&self, layers: &mut Layers) {
+        layers.given = self.given.clone();
+        if self.platform.is_some() {
+            layers.workspace.platform.clone_from(&self.platform);
+        }
     }
 
     /// How text on standard error looks.
@@ -121,6 +138,26 @@ impl Settings {
     /// Whether a program is on the `PATH`.
     pub fn finds(&self, program: &str) -> bool {
         self.path.iter().any(|dir| dir.join(program).is_file())
+    }
+}
+
+/// The options among what was typed.
+fn given(arguments: &Arguments) -> Options {
+    let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    let options = Options {
+        network: arguments.given.network.clone(),
+        hosts: arguments.given.add_host.clone(),
+        ..Options::default()
+    };
+    match &arguments.verb {
+        Verb::Rebuild(rebuild) => Options {
+            cache_from: some(&rebuild.building.cache_from),
+            cache_to: some(&rebuild.building.cache_to),
+            sbom: rebuild.building.sbom,
+            provenance: rebuild.building.provenance.clone(),
+            ..options
+        },
+        _ => options,
     }
 }
 

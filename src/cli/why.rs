@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::args::{Selection, Why};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::{self, Look};
-use crate::cli::session::Session;
+use crate::cli::session::{Session, Wishes};
 use crate::cli::settings::{Settings, write};
 use crate::clock;
 use crate::fingerprint::reason::Reason;
@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &Why, settings: &Settings) -> Result<u8, Failure> {
     let session = Session::open(settings)?;
     let selection = Selection { selectors: vec![arguments.image.clone()], ..Selection::default() };
     let selected = session.select(&selection)?;
-    let look = Look::at(&session, settings, &selected, &BTreeSet::new())?;
+    let look = Look::at(&session, settings, &selected, Wishes::nothing())?;
     let tree = Tree { session: &session, look: &look };
     let mut text = String::new();
     for id in &selected.asked {

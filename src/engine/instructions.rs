@@ -44,6 +44,17 @@ impl Instruction {
         self.text.split_whitespace().next().unwrap_or("")
     }
 
+    /// What it takes files from, as written: what a FROM names, `--from` of COPY and `from` in
+    /// `--mount` of RUN, stages among them.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        let flags = self.text.split_whitespace().skip(1).take_while(|word| word.starts_with("--"));
+        let mounts = flags.clone().filter_map(|flag| flag.strip_prefix("--mount="));
+        let mounted = mounts.flat_map(|mount| mount.split(','));
+        let copied = flags.filter_map(|flag| flag.strip_prefix("--"));
+        let from = copied.chain(mounted).filter_map(|pair| pair.strip_prefix("from="));
+        self.base().into_iter().chain(from)
+    }
+
     fn operands(&self) -> impl Iterator<Item = &str> {
         let words = if self.is_from() { self.text.as_str() } else { "" };
         words.split_whitespace().skip(1).skip_while(|word| word.starts_with("--"))

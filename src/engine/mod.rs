@@ -140,7 +140,7 @@ pub struct Request {
     /// Whether registries are asked for images from outside although the store has them. Parents
     /// never are: they are pinned.
     pub pull: bool,
-    /// Caches of steps to read, as buildx takes them (`type=registry,ref=..`, `type=local,src=..`);
+    /// Caches of steps to read, none with [`CacheUse::Bypass`], as buildx takes them (`type=registry,ref=..`, `type=local,src=..`);
     /// a bare reference means `type=registry,ref=REFERENCE`. One that cannot be used is no failure
     /// but a [`Progress::Warning`].
     pub cache_from: Vec<String>,

@@ -11,6 +11,8 @@
 //! duration = "2s"
 //! outcome = "fail"        # or "ok", "unavailable" (the engine is gone), "hang" (until cancelled)
 //! content = "same"        # or "inputs": other inputs make another image
+//! reads = ["/generated"]  # what it asks for of the context, beside what the Dockerfile says
+//! push = "fail"           # what becomes of a push, as `outcome`
 //! ```
 #![expect(clippy::disallowed_methods, reason = "an engine reads its script and keeps a store")]
 
@@ -27,7 +29,8 @@ use serde::{Deserialize, Serialize};
 use crate::context::EntryKind;
 use crate::digest::{Digest, Hasher, OciDigest};
 use crate::engine::{
-    Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request,
+    Built, CacheUse, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress,
+    Request,
 };
 use crate::history::Output;
 use crate::image::Platform;
@@ -60,6 +63,8 @@ struct Behaviour {
     duration: Option<String>,
     outcome: Option<Outcome>,
     content: Option<ContentOf>,
+    push: Option<Outcome>,
+    reads: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -121,7 +126,20 @@ impl Simulate {
             duration: own.duration.or_else(|| usual.duration.clone()),
             outcome: own.outcome.or(usual.outcome),
             content: own.content.or(usual.content),
+            push: own.push.or(usual.push),
+            reads: own.reads.or_else(|| usual.reads.clone()),
         }
+    }
+
+    /// What becomes of a push: the script knows images, and a push only what they are called.
+    fn push_outcome(&self, references: &[String]) -> Outcome {
+        let is_of = |image: &String| {
+            let start = format!("/{image}:");
+            references.iter().any(|reference| reference.contains(&start))
+        };
+        let image = self.script.image.keys().find(|image| is_of(image));
+        let behaviour = self.behaviour(image.map_or("", String::as_str));
+        behaviour.push.unwrap_or(Outcome::Ok)
     }
 }
 
@@ -160,7 +178,7 @@ impl Engine for Simulate {
         if cancel.wait(long_enough) {
             return Err(EngineError::Cancelled);
         }
-        progress(Progress::Log(format!("simulated {}", request.image)));
+        progress(Progress::Log(format!("simulated {}{}", request.image, options(request))));
         match outcome {
             Outcome::Ok | Outcome::Hang => (),
             Outcome::Fail => {
@@ -171,6 +189,13 @@ impl Engine for Simulate {
             Outcome::Unavailable => {
                 return Err(EngineError::Unavailable("the simulated engine is gone".to_owned()));
             }
+        }
+        let unread = behaviour.reads.unwrap_or_default().into_iter().filter(|path| {
+            request.sources.iter().all(|source| !Path::new(path).starts_with(source))
+        });
+        let paths: Vec<String> = unread.collect();
+        if !paths.is_empty() {
+            return Err(EngineError::Unread { paths });
         }
         let id = match behaviour.content {
             Some(ContentOf::Same) => Digest::of_content(request.image.as_str().as_bytes()),
@@ -232,8 +257,20 @@ impl Engine for Simulate {
         cancel: &Cancel,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
-        if cancel.is_raised() {
+        let outcome = self.push_outcome(references);
+        let hangs = matches!(outcome, Outcome::Hang);
+        if cancel.wait(if hangs { Duration::from_hours(1) } else { Duration::ZERO }) {
             return Err(EngineError::Cancelled);
+        }
+        match outcome {
+            Outcome::Ok | Outcome::Hang => (),
+            Outcome::Fail => {
+                progress(Progress::Log("the registry was told to refuse".to_owned()));
+                return Err(EngineError::Auth("the simulated registry refuses".to_owned()));
+            }
+            Outcome::Unavailable => {
+                return Err(EngineError::Unavailable("the simulated registry is gone".to_owned()));
+            }
         }
         let mut store = self.store();
         let strangers = references.iter().find(|reference| store.tags.get(*reference) != Some(id));
@@ -309,6 +346,30 @@ impl Store {
     }
 }
 
+/// The options of a build as they would be typed, for whoever looks into its log.
+fn options(request: &Request) -> String {
+    let flag = |is_set: bool, flag: &str| is_set.then(|| flag.to_owned());
+    let valued = |flag: &'static str, values: &[String]| {
+        values.iter().map(|value| format!("{flag}={value}")).collect::<Vec<_>>()
+    };
+    let network = request.network.as_slice();
+    let provenance = request.provenance.as_slice();
+    let flags = [
+        flag(request.cache == CacheUse::Bypass, "--no-cache"),
+        flag(request.pull, "--pull"),
+        flag(request.sbom, "--sbom"),
+    ];
+    let words = flags
+        .into_iter()
+        .flatten()
+        .chain(valued("--network", network))
+        .chain(valued("--add-host", &request.hosts))
+        .chain(valued("--cache-from", &request.cache_from))
+        .chain(valued("--cache-to", &request.cache_to))
+        .chain(valued("--provenance", provenance));
+    words.fold(String::new(), |text, word| text + " " + &word)
+}
+
 /// The id of an image that depends on everything that its build could read.
 fn identity(request: &Request) -> Digest {
     let mut hasher = Hasher::new("simulated image");
@@ -316,6 +377,9 @@ fn identity(request: &Request) -> Digest {
     hasher.text(&request.platform.to_string());
     for (name, value) in request.args.iter().chain(&request.labels) {
         hasher.text(name).text(value);
+    }
+    for option in request.network.iter().chain(&request.hosts) {
+        hasher.text(option);
     }
     for parent in &request.parents {
         hasher.text(&parent.reference).text(parent.id.as_str());

@@ -7,12 +7,12 @@ use crate::engine::Progress;
 
 /// What was said already.
 #[derive(Debug, Default)]
-pub struct Warned(Mutex<BTreeSet<&'static str>>);
+pub struct Warned(Mutex<BTreeSet<String>>);
 
 impl Warned {
     /// Says it, if it was not said before.
-    pub fn once(&self, text: &'static str, progress: &mut dyn FnMut(Progress)) {
-        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(text) {
+    pub fn once(&self, text: &str, progress: &mut dyn FnMut(Progress)) {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
             progress(Progress::Warning(text.to_owned()));
         }
     }

@@ -25,18 +25,21 @@
 //! | what ADD fetches | yes | digest of the URL, `--checksum` |
 //! | files that reachable COPY, ADD and bind mounts can read, after `.dockerignore` | yes | path, type, permission bits, size, link target, extended attributes, content |
 //! | labels, epoch | yes | name, digest of the value |
+//! | network of RUN, additional hosts, where they are set | yes | literally |
 //! | secrets, ssh | ids, and whether they are given | literally |
 //! | comments, blank lines, keyword case, unreachable stages | no | |
 //! | files that nothing copies, the `.dockerignore` itself | no | |
 //! | mtime, owner on disk, inode, absolute paths, host, user, locale | no | |
 //! | imgraph's version | no | |
+//! | caches, `--pull`, `--push`, attestations (sbom, provenance) | no | |
 //!
 //! # One walk
 //!
 //! [`walk`] visits the leaves of an image's manifest in a fixed order. The keys hash the leaves, the
 //! ledger keeps them, and [`difference`] compares two lists of them: the explanation cannot drift
 //! from the key. To add an input: add a [`Leaf`], visit it here, give it a row in the table above and
-//! in [`difference`], and raise [`SCHEMA`].
+//! in [`difference`], and raise [`SCHEMA`], unless it is visited only where it is set: then no key
+//! changes of an image that does not have it.
 
 pub mod difference;
 pub mod leaf;
@@ -126,6 +129,13 @@ pub fn walk<'a>(
         visit(Leaf::Label { name: name.into(), value: Digest::of_content(value.as_bytes()) });
     }
     visit(setting("epoch", Cow::Owned(inputs.epoch.to_string())));
+    let options = &image.spec.options;
+    if let Some(network) = &options.network {
+        visit(setting("network", Cow::Borrowed(network)));
+    }
+    if !options.hosts.is_empty() {
+        visit(setting("hosts", Cow::Owned(options.hosts.join(" "))));
+    }
     for id in &image.reads.secrets {
         visit(Leaf::Secret { id: id.into(), given: is_given(image, id) });
     }

@@ -72,7 +72,8 @@ pub enum Reason {
         /// The URL, without a credential or a query.
         url: String,
     },
-    /// Another platform, target, engine flavour or frontend, or newer rules of imgraph.
+    /// Another platform, target, engine flavour, frontend, network or list of hosts, or newer rules
+    /// of imgraph.
     SettingChanged {
         /// Which.
         name: String,
@@ -91,6 +92,8 @@ pub enum Reason {
     },
     /// `--force` was given.
     Forced,
+    /// It is up to date, but was not pushed as it is now.
+    NotPushed,
 }
 
 /// Why a `prepare` command has to run.

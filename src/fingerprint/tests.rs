@@ -33,6 +33,8 @@ const TREE: &str = "//- layers.toml
     FROM acme/base AS other
     RUN other";
 
+const TARGET: &str = "target = 'prod'";
+
 /// Everything that a key could depend on.
 #[derive(Clone)]
 struct Case {
@@ -164,6 +166,27 @@ fn of_the_dockerfile() -> Vec<Mutant> {
             vec![option("label crew"), option("label team")],
         ),
         ("epoch", Case::with(|case| case.epoch = 1), vec![setting("epoch")]),
+        ("network", text(TARGET, &format!("{TARGET}\nnetwork = 'none'")), vec![setting("network")]),
+        (
+            "another network",
+            text(TARGET, &format!("{TARGET}\nnetwork = 'host'")),
+            vec![setting("network")],
+        ),
+        (
+            "network of the workspace",
+            text("registry = 'acme'", "registry = 'acme'\nnetwork = 'none'\nhosts = ['a:1.2.3.4']"),
+            vec![setting("hosts"), setting("network")],
+        ),
+        (
+            "host",
+            text(TARGET, &format!("{TARGET}\nhosts = ['db:10.0.0.7']")),
+            vec![setting("hosts")],
+        ),
+        (
+            "hosts in another order",
+            text(TARGET, &format!("{TARGET}\nhosts = ['db:10.0.0.8', 'db:10.0.0.7']")),
+            vec![setting("hosts")],
+        ),
         (
             "id of a secret",
             text("secret,id=npm", "secret,id=pypi"),
@@ -306,6 +329,11 @@ fn whatever_does_not_count_leaves_the_key_as_it_is() {
         ("version", text("target = 'prod'", "target = 'prod'\nversion = '1.2.3'")),
         ("repository", text("target = 'prod'", "target = 'prod'\nrepository = 'acme/x'")),
         ("context", text("target = 'prod'", "target = 'prod'\ncontext = '//elsewhere'")),
+        ("the usual network", text(TARGET, &format!("{TARGET}\nnetwork = 'default'\nhosts = []"))),
+        ("cache to read", text(TARGET, &format!("{TARGET}\ncache-from = ['r.example/{{path}}']"))),
+        ("cache to write", text(TARGET, &format!("{TARGET}\ncache-to = ['type=inline']"))),
+        ("list of contents", text(TARGET, &format!("{TARGET}\nsbom = true"))),
+        ("provenance", text(TARGET, &format!("{TARGET}\nprovenance = 'max'"))),
         ("layers", text("[image.app]", "[[layer]]\nname = 'all'\ndirs = ['.']\n[image.app]")),
         ("the parent's Dockerfile", text("//- tools/Dockerfile", "RUN x\n//- tools/Dockerfile")),
         ("the parent's name", Case::with(|case| case.parent_name = "renamed")),

@@ -1,18 +1,20 @@
 //! The context of each image of a selection, on all cores.
 #![expect(clippy::disallowed_methods, reason = "this module reads ignore files")]
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use crate::cancel::Cancel;
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
-use crate::dockerfile::Flavour;
+use crate::digest::Digest;
+use crate::dockerfile::{ContextRead, Flavour};
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::context::{self, Context, Ignored, Listing};
 use crate::gather::prepare::{self, Place, PrepareError};
@@ -21,7 +23,33 @@ use crate::gather::workspace::Workspace;
 use crate::graph::{Image, ImageGraph};
 use crate::history::{History, Prepared};
 use crate::ignorefile::{self, Candidate, IgnoreFile, Reader};
-use crate::image::ImageId;
+use crate::image::{ImageId, ImageName};
+
+/// The images whose whole context counts, because an engine read more of it than we know of.
+#[derive(Debug, Default)]
+pub struct Wide(Mutex<BTreeSet<ImageId>>);
+
+impl Wide {
+    /// Those that the history names, as long as their Dockerfiles are what they were.
+    pub fn new(workspace: &Workspace, graph: &ImageGraph, history: &History) -> Self {
+        let is_wide = |name: &ImageName, digest: &Digest| {
+            let id = graph.find(name.as_str())?;
+            let dockerfile = &workspace.texts[graph.image(id).spec.found];
+            (Digest::of_content(dockerfile) == *digest).then_some(id)
+        };
+        let known = history.widened.iter();
+        Self(Mutex::new(known.filter_map(|(name, digest)| is_wide(name, digest)).collect()))
+    }
+
+    /// Adds an image; `false` if it was there.
+    pub fn add(&self, id: ImageId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id)
+    }
+
+    fn has(&self, id: ImageId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+}
 
 /// Reads the contexts of a workspace.
 #[derive(Clone, Copy)]
@@ -34,6 +62,8 @@ pub struct Disk<'a> {
     pub flavour: Flavour,
     /// What is known of files that have not moved.
     pub stat: &'a StatCache,
+    /// The images whose whole context counts.
+    pub wide: &'a Wide,
 }
 
 /// What was read for a selection.
@@ -109,7 +139,8 @@ impl Disk<'_> {
     /// The same with what is worth knowing.
     fn listing(&self, id: ImageId) -> Result<Listing, Vec<Diagnostic>> {
         let image = self.graph.image(id);
-        if image.reads.context.is_empty() {
+        let reads = self.reads(id);
+        if reads.is_empty() {
             return Ok(Listing { entries: Vec::new(), notes: Vec::new() });
         }
         let ignore = self.ignore_file(image)?;
@@ -118,8 +149,16 @@ impl Disk<'_> {
         let in_file = |problems: Vec<Diagnostic>| {
             problems.into_iter().map(|it| it.in_file(&image.spec.dockerfile)).collect::<Vec<_>>()
         };
-        let listing = context::entries(&context, &image.reads.context).map_err(in_file)?;
+        let listing = context::entries(&context, &reads).map_err(in_file)?;
         Ok(Listing { notes: in_file(listing.notes), ..listing })
+    }
+
+    /// What an image reads of its context: what its Dockerfile says, or everything.
+    pub fn reads(&self, id: ImageId) -> Cow<'_, [ContextRead]> {
+        if self.wide.has(id) {
+            return Cow::Owned(vec![ContextRead::everything()]);
+        }
+        Cow::Borrowed(&self.graph.image(id).reads.context)
     }
 
     /// What the ignore file of an image leaves out, and which line does.

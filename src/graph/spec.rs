@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Place, nearest};
 use crate::image::{ImageName, Platform};
+use crate::layers::options::Options;
 use crate::layers::{ImageSettings, Layers, NameRule, Prepare};
 
 /// A name that stands twice, or that nothing has.
@@ -51,6 +52,9 @@ pub struct ImageSpec {
     pub secrets: Vec<String>,
     /// SSH agents as `--ssh` takes them.
     pub ssh: Vec<String>,
+    /// How it is built: what command line, section, layer and workspace say together. A network of
+    /// `default` and a provenance of `off` are `None`.
+    pub options: Options,
     /// The command that makes context files.
     pub prepare: Option<Prepare>,
     /// Its row in the table of layers.
@@ -194,6 +198,9 @@ fn spec(
     };
     let linked = found.aliases.iter();
     let linked = linked.map(|path| with_registry(layers, &alias_repository(rule, path)));
+    let layer = layers.layer_of(&name);
+    let options = layers.options_of(&settings.options, layer);
+    let options = options_of_image(options, &repository, &name, &found.path);
     Ok(ImageSpec {
         found: index,
         context: context_dir(&directory, settings.context.as_deref()).map_err(|message| {
@@ -207,13 +214,30 @@ fn spec(
         platform: one_platform(layers, settings)?,
         secrets: settings.secrets.clone(),
         ssh: settings.ssh.clone(),
+        options,
         prepare: settings.prepare.clone(),
-        layer: layers.layer_of(&name),
+        layer,
         repository,
         tags: versioned(version, &tags),
         aliases: settings.aliases.iter().cloned().chain(linked).collect(),
         name,
     })
+}
+
+/// The options of one image, with its name in its caches.
+fn options_of_image(all: Options, repository: &str, name: &ImageName, path: &str) -> Options {
+    let fill = |caches: Option<Vec<String>>| {
+        let caches = caches?.into_iter();
+        let filled = caches.map(|cache| fill(&cache, name, path, None));
+        Some(filled.map(|cache| cache.replace("{repository}", repository)).collect())
+    };
+    Options {
+        network: all.network.filter(|network| network != "default"),
+        cache_from: fill(all.cache_from),
+        cache_to: fill(all.cache_to),
+        provenance: all.provenance.filter(|provenance| provenance != "off"),
+        ..all
+    }
 }
 
 fn one_platform(layers: &Layers, settings: &ImageSettings) -> Result<Option<Platform>, Diagnostic> {
@@ -507,6 +531,30 @@ mod tests {
         let (_, problems) = specs(&layers, &found(&["apps/api/Dockerfile"]));
         let help: Vec<_> = problems.iter().map(|p| p.help.clone().unwrap()).collect();
         assert_eq!(help, ["did you mean `apps/api/Dockerfile`?", "did you mean `apps/api`?"]);
+    }
+
+    #[test]
+    fn a_cache_is_called_after_the_image() {
+        let (layers, problems) = crate::layers::parse(
+            r#"
+            [workspace]
+            registry = "r.example"
+            network = "default"
+            provenance = "off"
+            cache-from = ["{repository}:cache", "type=local,src=cache/{dir}/$1"]
+            cache-to = ["type=gha,scope={path}"]"#,
+        );
+        assert_eq!(problems, []);
+        let (specs, _) = specs(&layers, &found(&["java/jre/Dockerfile"]));
+        let expected = Options {
+            cache_from: Some(vec![
+                "type=registry,ref=r.example/java/jre:cache".into(),
+                "type=local,src=cache/java/jre/$1".into(),
+            ]),
+            cache_to: Some(vec!["type=gha,scope=java/jre".into()]),
+            ..Options::default()
+        };
+        assert_eq!(specs[0].options, expected, "`default` and `off` are what holds anyway");
     }
 
     #[test]

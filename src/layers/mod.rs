@@ -4,6 +4,7 @@
 //! key that was probably meant. Nothing here knows which images exist: `graph` checks that.
 
 mod builder;
+pub mod options;
 mod quantity;
 mod read;
 mod toml_reader;
@@ -15,6 +16,7 @@ use globset::GlobSet;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::image::{ImageName, Platform};
 pub use crate::layers::builder::Builder;
+use crate::layers::options::Options;
 
 /// What `layers.toml` says; the default is what holds without one.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,8 @@ pub struct Layers {
     pub images: BTreeMap<ImageName, ImageSettings>,
     /// `[[builder]]`, in order.
     pub builders: Vec<Builder>,
+    /// What the command line says instead: no part of the file.
+    pub given: Options,
 }
 
 /// `[workspace]`
@@ -51,6 +55,8 @@ pub struct WorkspaceSettings {
     pub labels: BTreeMap<String, String>,
     /// The platform of images that say none; `None`: that of the engine.
     pub platform: Option<Platform>,
+    /// How images are built that say nothing themselves.
+    pub options: Options,
     /// The engine; `None`: chosen.
     pub engine: Option<String>,
     /// The time that files of built images get, in seconds since the Unix epoch.
@@ -82,6 +88,8 @@ pub struct Layer {
     pub externals: Option<Externals>,
     /// What a rebuilt parent's sameness is measured by.
     pub cutoff: Cutoff,
+    /// How its images are built where they say nothing themselves.
+    pub options: Options,
     /// What its images must keep to.
     pub rules: Rules,
     /// Where it is written.
@@ -158,6 +166,8 @@ pub struct ImageSettings {
     pub secrets: Vec<String>,
     /// SSH agents as `--ssh` takes them.
     pub ssh: Vec<String>,
+    /// How it is built.
+    pub options: Options,
     /// The command that makes context files.
     pub prepare: Option<Prepare>,
     /// Where the section is written.
@@ -193,6 +203,7 @@ impl Default for WorkspaceSettings {
             args: BTreeMap::new(),
             labels: BTreeMap::new(),
             platform: None,
+            options: Options::default(),
             engine: None,
             epoch: 0,
         }
@@ -214,6 +225,14 @@ impl Layers {
             }
         }
         best.map(|(_, row)| row)
+    }
+
+    /// How an image is built: what the command line says, else its own section, its layer, the
+    /// workspace.
+    pub fn options_of(&self, own: &Options, layer: Option<usize>) -> Options {
+        let layer = layer.map(|row| &self.layers[row].options);
+        let inner = self.given.or(own);
+        layer.map_or_else(|| inner.clone(), |layer| inner.or(layer)).or(&self.workspace.options)
     }
 
     /// Whether images of one layer may build on images of another (both rows of the table).

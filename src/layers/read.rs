@@ -11,7 +11,7 @@ use crate::image::{ImageName, Platform};
 use crate::layers::toml_reader::{TableReader, UNKNOWN_KEY, WRONG_VALUE};
 use crate::layers::{
     Cutoff, Externals, ImageSettings, Layer, Layers, NameRule, Prepare, RuleLevel, Rules,
-    WorkspaceSettings, builder, quantity,
+    WorkspaceSettings, builder, options, quantity,
 };
 use crate::secret::{Secret, SecretError, Ssh};
 
@@ -33,6 +33,7 @@ const WORKSPACE_KEYS: &[&str] = &[
     "engine",
     "epoch",
 ];
+/// Beside [`options::OPTION_KEYS`], as in `[workspace]` and `[image.".."]`.
 const LAYER_KEYS: &[&str] = &["name", "dirs", "from", "externals", "cutoff", "rules"];
 const RULE_KEYS: &[&str] = &["user", "max-size", "pinned"];
 const IMAGE_KEYS: &[&str] = &[
@@ -53,6 +54,9 @@ const IMAGE_KEYS: &[&str] = &[
 ];
 const PREPARE_KEYS: &[&str] = &["run", "inputs", "outputs"];
 const NAME_RULE_KEYS: &[&str] = &["match", "repository", "tags"];
+
+/// What a template of a repository can name of the path.
+const PLACES: [&str; 5] = ["path", "dir", "parent", "name", "file"];
 
 type Problems = Vec<Diagnostic>;
 
@@ -77,11 +81,13 @@ pub(crate) fn layers(text: &str) -> (Layers, Vec<Diagnostic>) {
     check_layer_names(&layers, &mut problems);
     let images = images(&top, &mut problems);
     let builders = builder::builders(&top, &mut problems);
-    (Layers { workspace: workspace.unwrap_or_default(), layers, images, builders }, problems)
+    let workspace = workspace.unwrap_or_default();
+    (Layers { workspace, layers, images, builders, ..Layers::default() }, problems)
 }
 
 fn workspace_settings(table: (&DeTable<'_>, Span), problems: &mut Problems) -> WorkspaceSettings {
-    let reader = TableReader::new("[workspace]", table, WORKSPACE_KEYS, problems);
+    let known = [WORKSPACE_KEYS, options::OPTION_KEYS].concat();
+    let reader = TableReader::new("[workspace]", table, &known, problems);
     let usual = WorkspaceSettings::default();
     let text =
         |key: &str, problems: &mut Problems| reader.text(key, problems).map(|(text, _)| text);
@@ -98,6 +104,7 @@ fn workspace_settings(table: (&DeTable<'_>, Span), problems: &mut Problems) -> W
         args: reader.text_map("args", problems).into_iter().collect(),
         labels: reader.text_map("labels", problems).into_iter().collect(),
         platform: reader.text("platform", problems).and_then(|text| platform(text, problems)),
+        options: options::read(&reader, problems),
         engine: text("engine", problems),
         epoch: reader.number("epoch", problems).unwrap_or(usual.epoch),
     }
@@ -142,24 +149,29 @@ fn last_line(error: &regex::Error) -> String {
 }
 
 fn checked_template(template: String, span: Span, problems: &mut Problems) -> String {
-    const PLACES: [&str; 5] = ["path", "dir", "parent", "name", "file"];
-    let mut rest = template.as_str();
+    check_places(&template, &PLACES, span, problems);
+    template
+}
+
+/// Reports what stands in braces and is not one of the places.
+pub(crate) fn check_places(template: &str, places: &[&str], span: Span, problems: &mut Problems) {
+    let mut rest = template;
     while let Some(open) = rest.find('{') {
         let is_capture = rest[..open].ends_with('$');
         let Some(length) = rest[open..].find('}') else { break };
         let word = &rest[open + 1..open + length];
-        if !is_capture && !PLACES.contains(&word) {
+        if !is_capture && !places.contains(&word) {
             let message = format!("`{{{word}}}` is not a part of a path");
-            let help = format!("use {{{}}}", PLACES.join("}, {"));
+            let help = format!("use {{{}}}", places.join("}, {"));
             problems.push(Diagnostic::error(WRONG_VALUE, message).at(span).help(help));
         }
         rest = &rest[open + length + 1..];
     }
-    template
 }
 
 fn layer(row: (&DeTable<'_>, Span), problems: &mut Problems) -> Layer {
-    let reader = TableReader::new("[[layer]]", row, LAYER_KEYS, problems);
+    let known = [LAYER_KEYS, options::OPTION_KEYS].concat();
+    let reader = TableReader::new("[[layer]]", row, &known, problems);
     let name = reader.text("name", problems).map(|(name, _)| name).unwrap_or_else(|| {
         let problem = Diagnostic::error(WRONG_VALUE, "a [[layer]] needs a `name`").at(reader.span);
         problems.push(problem);
@@ -176,6 +188,7 @@ fn layer(row: (&DeTable<'_>, Span), problems: &mut Problems) -> Layer {
         externals: globs(&reader, "externals", problems)
             .map(|(globs, patterns)| Externals { patterns, globs }),
         cutoff: cutoff(&reader, problems),
+        options: options::read(&reader, problems),
         rules: rules.unwrap_or_default(),
         span: reader.span,
         name,
@@ -256,7 +269,8 @@ fn images(top: &TableReader<'_>, problems: &mut Problems) -> BTreeMap<ImageName,
 }
 
 fn image(name: &ImageName, table: (&DeTable<'_>, Span), problems: &mut Problems) -> ImageSettings {
-    let reader = TableReader::new(format!("[image.\"{name}\"]"), table, IMAGE_KEYS, problems);
+    let known = [IMAGE_KEYS, options::OPTION_KEYS].concat();
+    let reader = TableReader::new(format!("[image.\"{name}\"]"), table, &known, problems);
     let text =
         |key: &str, problems: &mut Problems| reader.text(key, problems).map(|(text, _)| text);
     let list = |key: &str, problems: &mut Problems| {
@@ -278,6 +292,7 @@ fn image(name: &ImageName, table: (&DeTable<'_>, Span), problems: &mut Problems)
         platforms: platforms.into_iter().filter_map(|text| platform(text, problems)).collect(),
         secrets: mounted::<Secret>(&reader, "secrets", problems),
         ssh: mounted::<Ssh>(&reader, "ssh", problems),
+        options: options::read(&reader, problems),
         prepare: prepare.and_then(|table| prepare_command(name, table, problems)),
         span: reader.span,
     }
@@ -399,7 +414,8 @@ fn amount(
     amount
 }
 
-fn word<T: Clone>(
+/// One of a few words, and what it stands for.
+pub(crate) fn word<T: Clone>(
     reader: &TableReader<'_>,
     key: &str,
     words: &[(&str, T)],

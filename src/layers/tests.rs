@@ -47,7 +47,8 @@ fn unknown_keys_are_errors_with_a_suggestion() {
         ),
         [
             "[workspace] has no key `registri` (did you mean `registry`?)",
-            "[[layer]] has no key `foo` (its keys are name, dirs, from, externals, cutoff, rules)",
+            "[[layer]] has no key `foo` (its keys are name, dirs, from, externals, cutoff, rules, \
+             network, hosts, cache-from, cache-to, sbom, provenance)",
             "[image.\"a\"] has no key `contxt` (did you mean `context`?)",
         ]
     );
@@ -65,6 +66,70 @@ fn every_mistake_is_reported_not_only_the_first() {
             "`tags` of [workspace] must be a list of texts",
             "`max-size` of `rules` must be a size such as \"250MB\"",
             "`cutoff` of [[layer]] cannot be `contents` (did you mean `content`?)",
+        ]
+    );
+}
+
+#[test]
+fn the_nearest_that_says_something_holds_and_hosts_add_up() {
+    let (mut layers, problems) = parse(
+        r#"
+        [workspace]
+        network = "none"
+        hosts = ["proxy:10.0.0.1"]
+        cache-from = ["{repository}:cache"]
+        provenance = "max"
+        [[layer]]
+        name = "apps"
+        hosts = ["db=10.0.0.7"]
+        cache-to = ["type=registry,ref={repository}:cache,mode=max"]
+        [image."apps/api"]
+        network = "default"
+        hosts = ["v6:[::1]", "proxy:10.0.0.1"]
+        cache-from = []
+        sbom = true
+        "#,
+    );
+    assert_eq!(problems, []);
+    let api = &layers.images[&"apps/api".parse::<ImageName>().unwrap()].options.clone();
+    let said = layers.options_of(api, Some(0));
+    let expected = Options {
+        network: Some("default".into()),
+        hosts: vec!["proxy:10.0.0.1".into(), "db:10.0.0.7".into(), "v6:::1".into()],
+        cache_from: Some(vec![]),
+        cache_to: Some(vec!["type=registry,ref={repository}:cache,mode=max".into()]),
+        sbom: Some(true),
+        provenance: Some("max".into()),
+    };
+    assert_eq!(said, expected);
+    layers.given = Options {
+        network: Some("host".into()),
+        hosts: vec!["x:1.1.1.1".into()],
+        ..Options::default()
+    };
+    let said = layers.options_of(api, Some(0));
+    assert_eq!(said.network.as_deref(), Some("host"), "what was typed holds for all");
+    assert_eq!(said.hosts.last().map(String::as_str), Some("x:1.1.1.1"));
+}
+
+#[test]
+fn options_that_no_engine_knows_are_errors_with_those_that_there_are() {
+    assert_eq!(
+        messages(
+            "[workspace]\nnetwork = 'bridge'\nhosts = ['db']\ncache-to = ['type=disk', '{image}/c']\n\
+             sbom = 'yes'\n[image.a]\nprovenance = 'full'\ncache-from = ['type=inline']"
+        ),
+        [
+            "`network` of [workspace] cannot be `bridge` (it is one of default, none, host)",
+            "`db` is not a name and its address such as `db:10.0.0.7`",
+            "`cache-to`: `disk` is not a type of cache here; it is one of registry, local, inline, \
+             gha, s3, azblob",
+            "`{image}` is not a part of a path (use {repository}, {path}, {dir}, {parent}, {name}, \
+             {file})",
+            "`sbom` of [workspace] must be true or false",
+            "`cache-from`: `inline` is not a type of cache here; it is one of registry, local, gha, \
+             s3, azblob",
+            "`provenance` of [image.\"a\"] cannot be `full` (it is one of off, min, max)",
         ]
     );
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, OciDigest};
-use crate::history::{Ended, History, NoRun, Prepared, Record, Run};
+use crate::history::{Ended, History, NoRun, Prepared, Pushed, Record, Run};
 use crate::image::ImageName;
 
 /// One thing that happened, or, in a snapshot, the sum of many.
@@ -62,6 +62,15 @@ pub enum Entry {
     },
     /// The last run as a whole; only in snapshots.
     LastRun(Run),
+    /// An image was pushed; since format 2.
+    Pushed(Pushed),
+    /// An engine read more of an image's context than we know of: all of it counts from now on.
+    Widened {
+        /// The image.
+        image: ImageName,
+        /// The digest of its Dockerfile.
+        dockerfile: Digest,
+    },
 }
 
 /// Whether an entry has to be on the disk before [`crate::ledger::Ledger::append`] returns.
@@ -82,9 +91,12 @@ impl Entry {
     /// contents of layers because they can be read again.
     pub(super) fn durability(&self) -> Durability {
         match self {
-            Self::Built(_) | Self::Recorded(_) | Self::Prepared(_) | Self::RunFinished { .. } => {
-                Durability::Synced
-            }
+            Self::Built(_)
+            | Self::Recorded(_)
+            | Self::Prepared(_)
+            | Self::Pushed(_)
+            | Self::Widened { .. }
+            | Self::RunFinished { .. } => Durability::Synced,
             Self::RunStarted { .. }
             | Self::Intent { .. }
             | Self::Ended { .. }
@@ -108,6 +120,8 @@ impl Entry {
             | Self::Built(_)
             | Self::Recorded(_)
             | Self::Prepared(_)
+            | Self::Pushed(_)
+            | Self::Widened { .. }
             | Self::Layers(_)
             | Self::Duration { .. } => Ok(is_open),
         }
@@ -122,6 +136,10 @@ impl Entry {
             Self::Recorded(record) => history.add_record(record),
             Self::Ended { image, ended } => history.end(&image, ended)?,
             Self::Prepared(prepared) => history.add_prepared(prepared),
+            Self::Pushed(pushed) => history.add_pushed(pushed),
+            Self::Widened { image, dockerfile } => {
+                history.widened.insert(image, dockerfile);
+            }
             Self::Layers(layers) => history.layers.extend(layers),
             Self::RunFinished { finished } => history.finish_run(finished)?,
             Self::Duration { image, millis } => {

@@ -85,8 +85,9 @@ pub enum Warning {
         /// Where they are kept; `None` where they stay in place or could not be kept.
         kept: Option<PathBuf>,
     },
-    /// The ledger has grown and could not be rewritten; it is good as it is.
-    #[error("the ledger stays larger than it need be: {error}{}", Cause(error))]
+    /// The ledger has grown, or is of an older format, and could not be rewritten; it is good as it
+    /// is.
+    #[error("the ledger stays as it is, larger or older than it need be: {error}{}", Cause(error))]
     NotCompacted {
         /// Why not.
         error: LedgerError,

@@ -17,8 +17,9 @@ use std::borrow::Borrow;
 use crate::digest::Hasher;
 use crate::ledger::entry::Entry;
 
-/// The version of the format that this imgraph writes. It reads no other, because there is none.
-pub const FORMAT: u32 = 1;
+/// The version of the format that this imgraph writes. It reads those before it, too: 1 had no
+/// pushes, and says everything else in the same bytes.
+pub const FORMAT: u32 = 2;
 
 /// The length of the header in bytes.
 pub(super) const HEADER_LENGTH: usize = MAGIC.len() + 4 + 8 + CHECK_LENGTH;
@@ -36,6 +37,8 @@ pub(super) struct Check([u8; CHECK_LENGTH]);
 pub(super) enum Header {
     /// A ledger that can be read.
     Known {
+        /// Its version.
+        version: u32,
         /// How long the file was when it was last written as a whole.
         snapshot: u64,
     },
@@ -94,9 +97,9 @@ pub(super) fn read_header(file: &[u8]) -> Header {
         return Header::Damaged;
     }
     match u32_at(fields, 8) {
-        FORMAT => Header::Known { snapshot: u64_at(fields, 12) },
-        newer if newer > FORMAT => Header::Newer(newer),
-        _ => Header::Damaged,
+        version @ 1..=FORMAT => Header::Known { version, snapshot: u64_at(fields, 12) },
+        0 => Header::Damaged,
+        newer => Header::Newer(newer),
     }
 }
 

@@ -100,18 +100,19 @@ impl Ledger {
     /// Takes the lock and reads the ledger; makes both, and the directory, where they are missing.
     /// The parent of the directory must exist.
     ///
-    /// What cannot be believed is cut off, with one warning. A ledger that has grown is rewritten
-    /// without what the history has no use for.
+    /// What cannot be believed is cut off, with one warning. A ledger that has grown, or is of an
+    /// older format, is rewritten without what the history has no use for.
     pub fn open(state: &Path, me: &Holder, lock: Lock<'_>) -> Result<Self, LedgerError> {
         store::prepare(state)?;
         let (guard, unlocked) = lock::acquire(&state.join("lock"), me, lock)?;
         store::remove(&beside(state))?;
         let mut warnings: Vec<Warning> = unlocked.into_iter().collect();
         let (file, trusted) = load(state, &mut warnings)?;
-        let Trusted { memory, end, snapshot, tail: _ } = trusted;
+        let Trusted { memory, end, version, snapshot, tail: _ } = trusted;
         let mut ledger =
             Self { state: state.to_owned(), file, end, memory, warnings, _guard: guard };
-        if end.offset > COMPACT_FROM.max(snapshot.saturating_mul(COMPACT_GROWTH))
+        let has_grown = end.offset > COMPACT_FROM.max(snapshot.saturating_mul(COMPACT_GROWTH));
+        if (has_grown || version < FORMAT)
             && let Err(error) = ledger.compact()
         {
             ledger.warnings.push(Warning::NotCompacted { error });
@@ -245,7 +246,8 @@ fn set_aside(state: &Path, bytes: &[u8], at: u64, records: usize) -> Warning {
 fn create(state: &Path) -> Result<(File, Trusted), LedgerError> {
     let memory = Memory::default();
     let (file, end) = write_snapshot(state, &memory)?;
-    Ok((file, Trusted { memory, end, snapshot: end.offset, tail: Tail::Clean }))
+    let (version, snapshot) = (FORMAT, end.offset);
+    Ok((file, Trusted { memory, end, version, snapshot, tail: Tail::Clean }))
 }
 
 fn write_snapshot(state: &Path, memory: &Memory) -> Result<(File, End), LedgerError> {

@@ -29,6 +29,8 @@ pub(super) struct Trusted {
     pub(super) memory: Memory,
     /// Where it ends.
     pub(super) end: End,
+    /// The version of its format.
+    pub(super) version: u32,
     /// How long the file was when it was last written as a whole.
     pub(super) snapshot: u64,
     /// What comes behind it.
@@ -68,7 +70,7 @@ pub(super) fn recover(file: &[u8]) -> Result<Trusted, Unreadable> {
     let (frames, rest) = frame::split(file);
     // Checking and decoding is nearly all of the work and needs no order, so all cores do it.
     let entries: Vec<Option<Vec<Entry>>> = frames.par_iter().map(Frame::entries).collect();
-    let Header::Known { snapshot } = header else {
+    let Header::Known { version, snapshot } = header else {
         return Err(Unreadable::Headless { entries: count(&entries) });
     };
     let (memory, good, entries) = remember(entries);
@@ -82,7 +84,7 @@ pub(super) fn recover(file: &[u8]) -> Result<Trusted, Unreadable> {
         Rest::Torn => Tail::Torn,
         Rest::Damaged => Tail::Damaged { entries: 0 },
     };
-    Ok(Trusted { memory, end, snapshot, tail })
+    Ok(Trusted { memory, end, version, snapshot, tail })
 }
 
 /// Adds up the frames before the first that cannot be believed, and says how many they are, and how

@@ -15,10 +15,12 @@ use crate::dockerfile::Flavour;
 use crate::fingerprint::difference::difference;
 use crate::fingerprint::reason::{PrepareCause, Reason};
 use crate::fingerprint::{Inputs, Parent, key, leaf, leaves};
+use crate::graph::spec::ImageSpec;
 use crate::graph::{Edge, Image, ImageGraph};
 use crate::history::{History, Presence, Record};
 use crate::image::{ImageId, ImageName};
 use crate::layers::{Cutoff, Layers};
+use crate::reference::names_a_registry;
 
 /// What decisions rest on.
 #[derive(Clone, Copy)]
@@ -45,6 +47,8 @@ pub struct Wanted<'a> {
     pub forced: &'a BTreeSet<ImageId>,
     /// The images whose `prepare` has to run first, and why.
     pub prepare: &'a BTreeMap<ImageId, PrepareCause>,
+    /// Whether images shall be in their registries, too.
+    pub push: bool,
 }
 
 /// A list of decisions.
@@ -78,6 +82,8 @@ pub struct Step {
 pub enum Decision {
     /// Nothing: the build key is that of the record and the output is there.
     Fresh,
+    /// It is up to date, and is pushed.
+    Push,
     /// The output of an earlier build is tagged again.
     Restore,
     /// It is built.
@@ -138,6 +144,9 @@ pub fn plan(
         }
         if step.decision != Decision::Fresh {
             step.predicted = guess.of(id);
+        } else if wanted.push && facts.unpushed(history, id, step.record.as_deref()).is_some() {
+            step.decision = Decision::Push;
+            step.reasons.push(Reason::NotPushed);
         }
         steps.push(step);
     }
@@ -245,6 +254,20 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// The references under which the output of a record has to be pushed, if it was not yet.
+    pub fn unpushed(
+        &self,
+        history: &History,
+        id: ImageId,
+        record: Option<&Record>,
+    ) -> Option<Vec<String>> {
+        let record = record?;
+        let spec = &self.graph.image(id).spec;
+        let references = pushed_references(spec, &record.build_key);
+        let is_pushed = history.is_pushed(&spec.name, &record.output.id, &references);
+        (!is_pushed).then_some(references)
+    }
+
     /// What stands for an image in the build keys of its children, by the `cutoff` of its layer.
     pub fn identity(&self, id: ImageId, record: &Record) -> Digest {
         let layer = self.graph.image(id).spec.layer;
@@ -259,6 +282,15 @@ impl<'a> Facts<'a> {
 /// The immutable reference of what is built with a key.
 pub fn key_reference(repository: &str, key: &Digest) -> String {
     format!("{repository}:ig-{}", &key.to_string()[..32])
+}
+
+/// What an image is pushed as: its tags, those aliases that name a registry, and its key tag, which is
+/// what other machines look for.
+pub fn pushed_references(spec: &ImageSpec, key: &Digest) -> Vec<String> {
+    let mut references = spec.references();
+    references.retain(|reference| names_a_registry(reference));
+    references.push(key_reference(&spec.repository, key));
+    references
 }
 
 /// The source keys of the images whose context is known and whose parents have one, by number.

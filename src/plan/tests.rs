@@ -5,7 +5,7 @@ use super::*;
 use crate::context::EntryKind;
 use crate::fingerprint::leaf::encode;
 use crate::graph::fixture::Fixture;
-use crate::history::{Output, Prepared};
+use crate::history::{Output, Prepared, Pushed};
 
 const TREE: &str = "//- base/Dockerfile
     FROM scratch
@@ -28,6 +28,7 @@ struct World {
     wanted: Option<BTreeSet<ImageId>>,
     forced: BTreeSet<ImageId>,
     prepare: BTreeMap<ImageId, PrepareCause>,
+    push: bool,
     /// Where outputs are, if not where they shall be.
     astray: BTreeMap<ImageId, Presence>,
     asked: RefCell<Vec<ImageId>>,
@@ -46,6 +47,7 @@ impl World {
             wanted: None,
             forced: BTreeSet::new(),
             prepare: BTreeMap::new(),
+            push: false,
             astray: BTreeMap::new(),
             asked: RefCell::default(),
         };
@@ -127,7 +129,8 @@ impl World {
         };
         let all = self.tree.graph.iter().map(|(id, _)| id).collect();
         let images = self.wanted.as_ref().unwrap_or(&all);
-        let wanted = Wanted { images, forced: &self.forced, prepare: &self.prepare };
+        let wanted =
+            Wanted { images, forced: &self.forced, prepare: &self.prepare, push: self.push };
         plan(&self.facts(&present), &self.history, &self.entries, &wanted)
     }
 
@@ -393,4 +396,28 @@ fn the_source_key_is_known_without_a_build_and_moves_with_every_ancestor() {
 fn a_key_reference_is_a_tag_of_the_repository() {
     let reference = key_reference("acme/base", &Digest::from_bytes([0xab; 32]));
     assert_eq!(reference, format!("acme/base:ig-{}", "ab".repeat(16)));
+}
+
+#[test]
+fn what_is_fresh_is_pushed_where_it_was_not() {
+    let mut world = World::built(TREE);
+    assert!(world.plan().steps.iter().all(|step| step.decision == Decision::Fresh));
+    world.push = true;
+    let base = world.tree.id("base");
+    let name = world.tree.graph.name(base).clone();
+    let record = Arc::clone(&world.history.records[&name]);
+    let references = pushed_references(&world.tree.graph.image(base).spec, &record.build_key);
+    world.history.add_pushed(Pushed { image: name, id: record.output.id.clone(), references });
+    for step in world.plan().steps {
+        let expected = if step.image == base {
+            (Decision::Fresh, vec![])
+        } else {
+            (Decision::Push, vec![Reason::NotPushed])
+        };
+        assert_eq!((step.decision, step.reasons), expected);
+        assert_eq!(step.predicted, None);
+    }
+    world.change("base");
+    let plan = world.plan();
+    assert_eq!(plan.steps[0].decision, Decision::Rebuild, "what is built is pushed anyway");
 }

@@ -26,10 +26,16 @@ impl<'a> Outcome<'a> {
         let What::Finished { image, ended, duration, built, failure, blocked_by } = what else {
             return None;
         };
+        let pushed = tally.pushed.get(image);
+        let and_pushed = if pushed.is_some() { "; pushed" } else { "" };
         let words = match ended {
-            Ended::Built => built_words(*duration, built.as_ref()),
-            Ended::CutOff => cut_off_words(tally.image(image).map_or(&[], |it| &it.waits_for)),
-            Ended::Restored => "an earlier build has the same inputs".to_owned(),
+            Ended::Built => built_words(*duration, built.as_ref(), pushed.is_some()),
+            Ended::CutOff => {
+                let parents = tally.image(image).map_or(&[][..], |it| &it.waits_for);
+                cut_off_words(parents) + and_pushed
+            }
+            Ended::Restored => format!("an earlier build has the same inputs{and_pushed}"),
+            Ended::Pushed => pushed.map_or_else(String::new, |it| sentence::names(it)),
             Ended::Failed => failed_words(*duration, failure.as_ref()),
             Ended::Blocked => blocked_words(blocked_by.as_ref()),
             Ended::NotReached => "the run ended before its turn".to_owned(),
@@ -44,6 +50,7 @@ pub const fn word(ended: Ended) -> &'static str {
         Ended::Built => "built",
         Ended::CutOff => "cut off",
         Ended::Restored => "restored",
+        Ended::Pushed => "pushed",
         Ended::Failed => "failed",
         Ended::Blocked => "blocked",
         Ended::NotReached => "not reached",
@@ -64,7 +71,7 @@ pub fn failed_words(duration: u64, failure: Option<&Failure>) -> String {
     format!("{place}{}{advice}", clean(&failure.message))
 }
 
-fn built_words(duration: u64, built: Option<&Built>) -> String {
+fn built_words(duration: u64, built: Option<&Built>, pushed: bool) -> String {
     let duration = sentence::duration(duration);
     let Some(built) = built else { return duration };
     let mut facts = Vec::new();
@@ -75,6 +82,9 @@ fn built_words(duration: u64, built: Option<&Built>) -> String {
     facts.push(sentence::size(built.size));
     if built.unchanged {
         facts.push("came out the same".to_owned());
+    }
+    if pushed {
+        facts.push("pushed".to_owned());
     }
     format!("{duration}  ({})", facts.join(", "))
 }

@@ -101,6 +101,9 @@ impl Plain {
                 self.detail(image, &format!("step {number}{of}{cached}: {}", clean(text)))
             }
             What::Log { image, line } => self.log(image, line),
+            What::Pushed { image, references } => {
+                self.detail(image, &format!("pushed: {}", sentence::names(references)))
+            }
             What::Finished { .. } => self.finished(event, tally),
             What::Warning { image, message } => self.warning(image.as_ref(), message),
             What::Interrupted => lines::interrupted(self.style) + "\n",

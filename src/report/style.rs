@@ -11,7 +11,7 @@ use crate::history::Ended;
 pub enum Tone {
     /// Built; well done.
     Good,
-    /// Cut off or restored: work that was saved.
+    /// Cut off, restored or only pushed: work that was saved.
     Saved,
     /// Failed.
     Bad,
@@ -28,7 +28,7 @@ impl Tone {
     pub const fn of(ended: Ended) -> Self {
         match ended {
             Ended::Built => Self::Good,
-            Ended::CutOff | Ended::Restored => Self::Saved,
+            Ended::CutOff | Ended::Restored | Ended::Pushed => Self::Saved,
             Ended::Failed => Self::Bad,
             Ended::Blocked => Self::Warning,
             Ended::NotReached => Self::Faint,

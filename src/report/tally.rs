@@ -26,6 +26,8 @@ pub struct Tally {
     pub built: Vec<(ImageName, u64)>,
     /// What was built and came out the same, so that dependents could be cut off.
     pub unchanged: Vec<ImageName>,
+    /// What was pushed, with its references.
+    pub pushed: BTreeMap<ImageName, Vec<String>>,
     /// Whether the user asked the run to end.
     pub interrupted: bool,
     /// The totals, as soon as the run ended.
@@ -104,8 +106,15 @@ impl Tally {
                         duration: *duration,
                         failure: failure.clone(),
                     }),
-                    Ended::CutOff | Ended::Restored | Ended::Blocked | Ended::NotReached => (),
+                    Ended::CutOff
+                    | Ended::Restored
+                    | Ended::Pushed
+                    | Ended::Blocked
+                    | Ended::NotReached => (),
                 }
+            }
+            What::Pushed { image, references } => {
+                self.pushed.insert(image.clone(), references.clone());
             }
             What::Interrupted => self.interrupted = true,
             What::RunFinished { summary } => self.summary = Some(summary.clone()),

@@ -1,13 +1,14 @@
 //! What a worker is given: one image, with everything that its build takes, and its log file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::digest::Digest;
+use crate::cache::Cache;
+use crate::digest::{Digest, OciDigest};
 use crate::engine::{CacheUse, Parent, Request};
-use crate::graph::{Edge, Image};
+use crate::graph::Edge;
 use crate::history::{Presence, Record};
-use crate::image::ImageId;
+use crate::image::{ImageId, ImageName};
 use crate::layers::{Cutoff, Layer};
 use crate::plan::key_reference;
 use crate::run::Run;
@@ -24,6 +25,18 @@ pub(crate) struct Job {
     pub(crate) previous: Option<Arc<Record>>,
     /// The most that its layers may weigh, in bytes, and the name of the layer that says so.
     pub(crate) size_limit: Option<(u64, String)>,
+    pub(crate) log: Log,
+}
+
+/// One image to push.
+pub(crate) struct Push {
+    pub(crate) id: ImageId,
+    pub(crate) image: ImageName,
+    /// What is pushed.
+    pub(crate) output: OciDigest,
+    pub(crate) references: Vec<String>,
+    /// Whether the references may not point at it in the store yet.
+    pub(crate) tag: bool,
     pub(crate) log: Log,
 }
 
@@ -49,6 +62,8 @@ impl Job {
         let spec = &image.spec;
         let layer = spec.layer.map(|row| &facts.layers.layers[row]);
         let root = &run.disk.workspace.root;
+        let options = &spec.options;
+        let cache = cache_use(run, id);
         Self {
             id,
             dockerfile: Arc::clone(&spec.dockerfile),
@@ -62,7 +77,7 @@ impl Job {
                 dockerfile: run.disk.dockerfile(id).to_vec(),
                 context: root.join(&spec.context),
                 files: run.entries[id.index()].clone().unwrap_or_default(),
-                sources: sources(image),
+                sources: run.disk.reads(id).iter().map(|read| read.source.clone()).collect(),
                 target: spec.target.clone(),
                 platform: image.platform.clone(),
                 args: spec.args.clone(),
@@ -70,16 +85,19 @@ impl Job {
                 parents: image.parents.iter().map(|edge| parent(run, current, edge)).collect(),
                 secrets: spec.secrets.clone(),
                 ssh: spec.ssh.clone(),
-                network: None,
-                hosts: Vec::new(),
-                pull: false,
-                cache_from: Vec::new(),
-                cache_to: Vec::new(),
-                sbom: false,
-                provenance: None,
+                network: options.network.clone(),
+                hosts: options.hosts.clone(),
+                pull: run.options.pull,
+                cache_from: match cache {
+                    CacheUse::Use => placed(options.cache_from.as_ref(), root),
+                    CacheUse::Bypass => Vec::new(),
+                },
+                cache_to: placed(options.cache_to.as_ref(), root),
+                sbom: options.sbom.unwrap_or(false),
+                provenance: options.provenance.clone(),
                 references: Vec::new(),
                 epoch: facts.layers.workspace.epoch,
-                cache: cache_use(run, id),
+                cache,
                 scratch: run.options.scratch.join(id.0.to_string()),
             },
         }
@@ -92,11 +110,6 @@ pub(crate) fn references(run: &Run<'_>, id: ImageId, key: &Digest) -> Vec<String
     let mut references = spec.references();
     references.push(key_reference(&spec.repository, key));
     references
-}
-
-/// What an image reads of its context.
-fn sources(image: &Image) -> Vec<String> {
-    image.reads.context.iter().map(|read| read.source.clone()).collect()
 }
 
 /// The most that an image may weigh, in bytes, and the layer that says so.
@@ -130,7 +143,14 @@ fn previous<'r>(run: &'r Run<'_>, id: ImageId, layer: Option<&Layer>) -> Option<
 
 /// `--no-cache` is for what was asked for, not for the ancestors that it needs.
 fn cache_use(run: &Run<'_>, id: ImageId) -> CacheUse {
-    if run.forced.contains(&id) { run.options.cache } else { CacheUse::Use }
+    if run.uncached.contains(&id) { CacheUse::Bypass } else { CacheUse::Use }
+}
+
+/// Caches as engines take them: what is no cache was said when `layers.toml` was read.
+fn placed(caches: Option<&Vec<String>>, root: &Path) -> Vec<String> {
+    let caches = caches.into_iter().flatten();
+    let caches = caches.filter_map(|text| text.parse::<Cache>().ok());
+    caches.map(|cache| cache.below(root).to_string()).collect()
 }
 
 fn parent(run: &Run<'_>, current: &[Option<Arc<Record>>], edge: &Edge) -> Parent {

@@ -24,7 +24,7 @@ pub use work::with_causes;
 
 use crate::clock::Timer;
 use crate::context::Entry;
-use crate::engine::{CacheUse, Cancel, Engine};
+use crate::engine::{Cancel, Engine};
 use crate::event::{Summary, What};
 use crate::gather::inputs::Disk;
 use crate::image::ImageId;
@@ -46,8 +46,10 @@ pub struct Options {
     pub jobs: usize,
     /// After how many failures nothing more is started; `None`: never.
     pub failure_limit: Option<usize>,
-    /// Whether the engine's cache of steps is used.
-    pub cache: CacheUse,
+    /// Whether registries are asked again for images from outside.
+    pub pull: bool,
+    /// Whether images are pushed that are not in their registries yet.
+    pub push: bool,
     /// Where full logs are written, absolute.
     pub logs: PathBuf,
     /// The same, relative to the workspace root.
@@ -66,6 +68,8 @@ pub struct Run<'a> {
     pub entries: Vec<Option<Vec<Entry>>>,
     /// Images to build whatever their keys say.
     pub forced: &'a BTreeSet<ImageId>,
+    /// Images that are built, if they are, without the engine's cache of steps.
+    pub uncached: &'a BTreeSet<ImageId>,
     /// Builds.
     pub engine: &'a dyn Engine,
     /// Reads contexts again.

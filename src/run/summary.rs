@@ -38,6 +38,7 @@ pub(crate) fn summary(run: &Run<'_>, finished: &[Finished], duration: u64) -> Su
         built: count(Ended::Built),
         cut_off: count(Ended::CutOff),
         restored: count(Ended::Restored),
+        pushed: count(Ended::Pushed),
         failed: count(Ended::Failed),
         blocked: count(Ended::Blocked),
         not_reached: count(Ended::NotReached),

@@ -1,4 +1,4 @@
-//! What a worker does: prepares, builds or tags one image, and sends what came of it.
+//! What a worker does: prepares, builds, tags or pushes one image, and sends what came of it.
 //!
 //! A worker decides nothing about other images and writes no record; its log file is its own.
 #![expect(
@@ -24,9 +24,9 @@ use crate::event::{Failure, What};
 use crate::gather::inputs::Disk;
 use crate::history::{Output, Prepared};
 use crate::image::{ImageId, ImageName};
-use crate::run::job::{Job, Log};
+use crate::run::job::{Job, Log, Push};
 
-/// How often a build is tried when the engine or the network fails, and how long is waited between.
+/// How often a build or a push is tried when the engine or the network fails, and how long is waited between.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 /// How many lines of a log a failure shows.
 const TAIL: usize = 20;
@@ -51,6 +51,8 @@ pub(crate) enum Message {
     Built(ImageId, Result<Outcome, Failed>),
     /// An output was tagged again.
     Tagged(ImageId, Result<(), Failed>),
+    /// An image was pushed under these references.
+    Pushed(ImageId, Result<Vec<String>, Failed>),
     /// A worker panicked: a bug.
     Panicked(Box<dyn Any + Send>),
 }
@@ -69,6 +71,8 @@ pub(crate) enum Outcome {
     Done(Box<Done>),
     /// A file moved while the build was reading it: this is the context as it is now.
     Moved(Vec<Entry>),
+    /// The engine read more than we know of: these paths. This is the whole context.
+    Widened(Vec<String>, Vec<Entry>),
 }
 
 /// What came out of a build.
@@ -197,13 +201,55 @@ pub(crate) fn restore(shared: Shared<'_>, id: ImageId, output: &Output, sender: 
     sender.send(Message::Tagged(id, result)).unwrap_or_default();
 }
 
+/// Sends an output of the store to its registries.
+pub(crate) fn push(shared: Shared<'_>, push: &Push, sender: &Sender<Message>) {
+    let mut writer = LogWriter::new(&push.image, &push.log, sender);
+    writer.progress(Progress::Step {
+        number: 1,
+        total: Some(1),
+        text: format!("push {}", push.references.join(" ")),
+        cached: false,
+    });
+    let (engine, cancel) = (shared.engine, shared.cancel);
+    let tagged = if push.tag { engine.tag(&push.output, &push.references) } else { Ok(()) };
+    let result = tagged.and_then(|()| {
+        patiently(shared, &push.image, sender, || {
+            engine.push(&push.output, &push.references, cancel, &mut |said| writer.progress(said))
+        })
+    });
+    let result = match result {
+        Ok(()) => Ok(push.references.clone()),
+        Err(_) if cancel.is_raised() => Err(Failed::Cancelled),
+        Err(error) => {
+            let message = format!("cannot push: {}", with_causes(&error));
+            let transient = is_transient(&error);
+            Err(Failed::Image(Failure { transient, ..writer.failure(message, &push.log) }))
+        }
+    };
+    sender.send(Message::Pushed(push.id, result)).unwrap_or_default();
+}
+
 /// Builds an image; see [`Outcome`].
 pub(crate) fn build(shared: Shared<'_>, job: &Job, sender: &Sender<Message>) {
     let id = job.id;
     let scratch = job.request.scratch.clone();
     let mut writer = LogWriter::new(&job.request.image, &job.log, sender);
-    let result = patiently(shared, job, &mut writer, sender);
-    let result = result.and_then(|built| finish(shared, job, built));
+    let built = patiently(shared, &job.request.image, sender, || {
+        fresh_directory(&job.request.scratch)?;
+        let timer = Timer::start();
+        let tell = &mut |said| writer.progress(said);
+        let built = shared.engine.build(&job.request, shared.cancel, tell)?;
+        Ok((built, timer.elapsed()))
+    });
+    let result = match built {
+        Err(EngineError::Unread { paths }) if shared.disk.wide.add(id) => {
+            let entries = shared.disk.entries(id).map_err(Stop::Context);
+            entries.map(|entries| Outcome::Widened(paths, entries))
+        }
+        Err(EngineError::ContextMoved { .. }) => finish(shared, job, None),
+        Err(error) => Err(Stop::Engine(error)),
+        Ok(built) => finish(shared, job, Some(built)),
+    };
     remove(&scratch, &job.request.image, sender);
     let result = match result {
         Ok(outcome) => Ok(outcome),
@@ -227,31 +273,24 @@ impl From<EngineError> for Stop {
     }
 }
 
-/// Builds, and tries again where the engine or the network failed and not the Dockerfile.
-fn patiently(
+/// Asks the engine, and again where the engine or the network failed and not the Dockerfile.
+fn patiently<T>(
     shared: Shared<'_>,
-    job: &Job,
-    writer: &mut LogWriter<'_>,
+    image: &ImageName,
     sender: &Sender<Message>,
-) -> Result<Option<(Built, u64)>, Stop> {
+    mut ask: impl FnMut() -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
     let mut waits = PATIENCE.iter();
     loop {
-        fresh_directory(&job.request.scratch)?;
-        let timer = Timer::start();
-        let built =
-            shared.engine.build(&job.request, shared.cancel, &mut |step| writer.progress(step));
-        let error = match built {
-            Ok(built) => return Ok(Some((built, timer.elapsed()))),
-            Err(EngineError::ContextMoved { .. }) => return Ok(None),
+        let error = match ask() {
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let Some(wait) = waits.next().filter(|_| is_transient(&error)) else {
-            return Err(error.into());
-        };
+        let Some(wait) = waits.next().filter(|_| is_transient(&error)) else { return Err(error) };
         let message = format!("{}; trying again in {} s", with_causes(&error), wait.as_secs());
-        tell(sender, What::Warning { image: Some(job.request.image.clone()), message });
+        tell(sender, What::Warning { image: Some(image.clone()), message });
         if shared.cancel.wait(*wait) {
-            return Err(EngineError::Cancelled.into());
+            return Err(EngineError::Cancelled);
         }
     }
 }

@@ -94,7 +94,7 @@ fn planned(graph: &ImageGraph, history: &History) -> (Plan, usize) {
     let facts = Facts { graph, layers: &layers, engine, flavour, pins: &pins, present: &present };
     let images: BTreeSet<ImageId> = graph.iter().map(|(id, _)| id).collect();
     let (forced, prepare) = (BTreeSet::new(), BTreeMap::new());
-    let wanted = Wanted { images: &images, forced: &forced, prepare: &prepare };
+    let wanted = Wanted { images: &images, forced: &forced, prepare: &prepare, push: false };
     let plan = plan(&facts, history, &vec![Some(Vec::new()); graph.len()], &wanted);
     (plan, asked.into_inner())
 }

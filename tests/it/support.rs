@@ -143,6 +143,17 @@ impl Workspace {
         self.write(store, format!("{text}{}\n", serde_json::json!({ "remove": { "id": id } })));
     }
 
+    /// What the simulated engine sent to registries, one push a line.
+    pub(crate) fn pushes(&self) -> Vec<String> {
+        let store = self.read(".imgraph/simulate.ndjson");
+        let changes = store.lines().map(parsed);
+        let push = |change: Value| {
+            let references = change["push"]["references"].as_array()?;
+            Some(references.iter().map(text).collect::<Vec<_>>().join(" "))
+        };
+        changes.filter_map(push).map(|push| normalised(&push, &self.root())).collect()
+    }
+
     /// Runs `imgraph` with arguments that are separated by white space, to its end.
     pub(crate) fn imgraph(&self, arguments: &str) -> Outcome {
         self.run(arguments, &[])
@@ -167,12 +178,22 @@ impl Workspace {
 
     /// `imgraph` with arguments, where nothing of the machine gets in.
     pub(crate) fn command(&self, arguments: &str) -> Command {
+        self.command_with("simulate", arguments)
+    }
+
+    /// The same with a real engine.
+    pub(crate) fn command_with(&self, engine: &str, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_imgraph"));
         command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "PATH"));
         command.env("HOME", self.home.path()).env("LANG", "C.UTF-8");
         command.current_dir(self.root()).stdin(Stdio::null());
-        command.args(["--engine", "simulate"]).args(arguments.split_whitespace());
+        command.args(["--engine", engine]).args(arguments.split_whitespace());
         command
+    }
+
+    /// Starts a command of this workspace, and lets it run.
+    pub(crate) fn start_command(&self, command: Command) -> Running {
+        Running::start(self.root(), command)
     }
 }
 

@@ -148,6 +148,21 @@ pub struct ContextRead {
     pub span: Span,
 }
 
+impl ContextRead {
+    /// Everything, whichever instruction it is that reads it.
+    pub fn everything() -> Self {
+        Self {
+            kind: ContextKind::Copy,
+            source: "/".to_owned(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            require: Vec::new(),
+            unpack: false,
+            span: Span::default(),
+        }
+    }
+}
+
 /// The configuration of a base image, as far as it bears on what is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BaseConfig {

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::engine::buildah::isolation::Isolation;
 use crate::engine::command_line::Words;
 use crate::engine::given::Flags;
 use crate::engine::{CacheUse, Request};
@@ -45,16 +44,19 @@ impl Scratch<'_> {
 }
 
 /// The arguments of `buildah build`, without the store's, and the build arguments that travel in the
-/// environment, where other users of the machine cannot read them.
+/// environment, where other users of the machine cannot read them. `options` are the flags that
+/// depend on the machine and on what buildah can.
 pub fn build(
     request: &Request,
-    isolation: Isolation,
+    options: &[String],
     contexts: &[String],
     given: &Flags,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
     let scratch = Scratch(&request.scratch);
     let mut arguments = Words::default();
     arguments.flag("build").flag("--layers").flag("--force-rm");
+    // What has to be asked for was pulled before; buildah's default asks every time.
+    arguments.pair("--pull", "false");
     // The OCI format has no place for HEALTHCHECK, SHELL and ONBUILD: buildah would drop them.
     arguments.pair("--format", "docker");
     arguments.pair("--timestamp", request.epoch.to_string());
@@ -84,7 +86,10 @@ pub fn build(
     for reference in &request.references {
         arguments.pair("--tag", reference);
     }
-    for flag in isolation.flags() {
+    for host in &request.hosts {
+        arguments.pair("--add-host", host);
+    }
+    for flag in options {
         arguments.flag(flag);
     }
     arguments.word(scratch.context());
@@ -103,7 +108,8 @@ mod tests {
             agents: vec!["default=/agent".into()],
             variables: ["TAKEN".to_owned()].into(),
         };
-        let (arguments, hidden) = build(request, Isolation::Default, &contexts, &given);
+        let options = ["--network=host".to_owned()];
+        let (arguments, hidden) = build(request, &options, &contexts, &given);
         (arguments.into_iter().map(|word| word.into_string().unwrap()).collect(), hidden)
     }
 
@@ -115,6 +121,7 @@ mod tests {
                 "build",
                 "--layers",
                 "--force-rm",
+                "--pull=false",
                 "--format=docker",
                 "--timestamp=7",
                 "--iidfile=/s/id",
@@ -125,6 +132,7 @@ mod tests {
                 "--secret=id=m",
                 "--ssh=default=/agent",
                 "--tag=acme/a:ig-1",
+                "--network=host",
                 "/s/context",
             ]
         );
@@ -159,8 +167,9 @@ mod tests {
         request.cache = CacheUse::Bypass;
         request.target = Some("t".into());
         request.labels.insert("l".into(), "v".into());
+        request.hosts.push("db:10.0.0.7".into());
         let (arguments, _) = shown(&request);
-        for word in ["--no-cache", "--target=t", "--label=l=v"] {
+        for word in ["--no-cache", "--target=t", "--label=l=v", "--add-host=db:10.0.0.7"] {
             assert!(arguments.contains(&word.to_owned()), "{word}");
         }
     }

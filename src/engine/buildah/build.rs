@@ -15,7 +15,7 @@ use crate::engine::buildah::leftovers::{self, Marker};
 use crate::engine::buildah::output::Output;
 use crate::engine::buildah::store::Container;
 use crate::engine::buildah::traffic::{Chores, Interrupted};
-use crate::engine::buildah::{Buildah, failure, pins};
+use crate::engine::buildah::{Buildah, failure, options, pins, pull};
 use crate::engine::given::{Flags, Given};
 use crate::engine::instructions::{self, Instruction};
 use crate::engine::staging::{Staged, Transfer};
@@ -38,17 +38,17 @@ pub fn run(
     let instructions = instructions::scan(&request.dockerfile);
     refuse_heredocs(engine, request, &instructions)?;
     let contexts = pins::contexts(request, &instructions)?;
-    let options = &engine.options;
-    let given = Given::new(request, &options.root, &options.environment)?;
+    let given = Given::new(request, &engine.options.root, &engine.options.environment)?;
     let mut given = unquoted(given.flags())?;
-    let isolation = isolation(engine, &request.scratch)?;
+    let options = options(engine, request, progress)?;
+    pull::run(engine, request, cancel, progress)?;
     if cancel.is_raised() {
         return Err(EngineError::Cancelled);
     }
     let staged = stage(request)?;
     let marker = Marker::new(&Scratch(&request.scratch).lock())?;
     given.secrets.push(marker.secret().into());
-    let (arguments, hidden) = arguments::build(request, isolation, &contexts, &given);
+    let (arguments, hidden) = arguments::build(request, &options, &contexts, &given);
     let mut command = engine.program.command();
     command.args(arguments).envs(hidden).env("TMPDIR", Scratch(&request.scratch).temporary());
 
@@ -125,6 +125,22 @@ fn refuse_heredocs(
 fn numbers(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// The flags that depend on the machine and on what buildah can; the rest is said.
+fn options(
+    engine: &Buildah,
+    request: &Request,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Vec<String>, EngineError> {
+    let isolation = isolation(engine, &request.scratch)?;
+    let network = options::network(isolation, request.network.as_deref())?;
+    let (mut flags, left_out) = options::caches(request);
+    for sentence in left_out {
+        engine.warned.once(&sentence, progress);
+    }
+    flags.extend(network.into_iter().map(str::to_owned));
+    Ok(flags)
 }
 
 /// How this machine can isolate, found out by the first build.

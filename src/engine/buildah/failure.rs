@@ -49,9 +49,9 @@ pub fn classify(
     }
 }
 
-/// Classifies a failed push. What a registry refuses for another reason than a credential it will
-/// refuse again.
-pub fn of_push(exit: Exit, output: &Output) -> EngineError {
+/// Classifies a failed pull or push. What a registry refuses for another reason than a credential it
+/// will refuse again.
+pub fn of_transfer(exit: Exit, output: &Output) -> EngineError {
     let error = output.error.join(" ");
     if let Some(error) = without_words(exit, &error) {
         return error;

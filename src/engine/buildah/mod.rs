@@ -17,14 +17,16 @@ pub mod isolation;
 pub mod layers;
 pub mod leftovers;
 pub mod names;
+pub mod options;
 pub mod output;
 pub mod pins;
+pub mod pull;
 pub mod push;
 pub mod storage;
 pub mod store;
 pub mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
@@ -34,6 +36,7 @@ use crate::engine::buildah::storage::{Location, Storage, Surroundings};
 use crate::engine::buildah::store::{Image, Layer, Store};
 use crate::engine::buildah::traffic::Traffic;
 use crate::engine::program::Program;
+use crate::engine::warned::Warned;
 use crate::engine::{
     Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request, content,
 };
@@ -74,6 +77,9 @@ pub struct Buildah {
     store: OnceLock<Store>,
     isolation: Mutex<Option<Isolation>>,
     traffic: Traffic,
+    warned: Warned,
+    /// The images from outside that were pulled, with their platforms.
+    pulled: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Buildah {
@@ -85,6 +91,8 @@ impl Buildah {
             store: OnceLock::new(),
             isolation: Mutex::new(options.isolation),
             traffic: Traffic::default(),
+            warned: Warned::default(),
+            pulled: Mutex::default(),
             options,
         }
     }

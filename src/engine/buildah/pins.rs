@@ -5,6 +5,7 @@
 //! but a `COPY --from` and a `RUN --mount=from` after expansion (`imagebuildah/executor.go`,
 //! `stage_executor.go`, `additionalBuildContexts`). So a parent is pinned under both spellings.
 
+use crate::dockerfile::reads::ImageUse;
 use crate::dockerfile::{self, Flavour, UseKind, reads};
 use crate::engine::instructions::{Instruction, names_a_stage};
 use crate::engine::{EngineError, Request};
@@ -65,8 +66,8 @@ fn is_expanded(word: &str) -> bool {
     word.contains(['$', '"', '\'', '\\', '`'])
 }
 
-/// What every FROM names: as written, and after expansion.
-fn expanded_bases(request: &Request) -> Vec<(String, String)> {
+/// The images that the Dockerfile reads.
+pub fn images(request: &Request) -> Vec<ImageUse> {
     let (dockerfile, _) = dockerfile::parse(&request.dockerfile);
     let question = reads::Request {
         target: request.target.as_deref(),
@@ -76,8 +77,12 @@ fn expanded_bases(request: &Request) -> Vec<(String, String)> {
         flavour: Flavour::Buildah,
         onbuild: &|_| Vec::new(),
     };
-    let (reads, _) = reads::resolve(&dockerfile, &question);
-    let bases = reads.images.into_iter().filter(|image| image.kind == UseKind::From);
+    reads::resolve(&dockerfile, &question).0.images
+}
+
+/// What every FROM names: as written, and after expansion.
+fn expanded_bases(request: &Request) -> Vec<(String, String)> {
+    let bases = images(request).into_iter().filter(|image| image.kind == UseKind::From);
     bases
         .filter_map(|image| {
             let text = request.dockerfile.get(image.span.range())?;

@@ -33,21 +33,25 @@ fn one(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), EngineError> {
     let mut command = engine.program.command();
-    command.arg("push");
-    if is_loopback(reference) {
-        command.arg("--tls-verify=false");
-    }
+    command.arg("push").args(transfer_flags(reference));
     command.arg(id.hex()).arg(format!("docker://{reference}"));
     let mut output = Output::default();
     let exit =
         process::run(command, &|| cancel.is_raised(), &mut |line| output.line(line, progress));
     match exit.map_err(|error| engine.program.not_run(&error))? {
         Exit::Code(0) => Ok(()),
-        exit => Err(failure::of_push(exit, &output)),
+        exit => Err(failure::of_transfer(exit, &output)),
     }
 }
 
-/// Whether the registry is on this machine. As for Docker, such a one needs no certificate.
+/// The flags that pulling and pushing share. Whoever asks for it tries again, and says so. As for Docker,
+/// a registry of this machine needs no certificate.
+pub fn transfer_flags(reference: &str) -> impl Iterator<Item = &'static str> {
+    let lenient = is_loopback(reference).then_some("--tls-verify=false");
+    ["--retry=0"].into_iter().chain(lenient)
+}
+
+/// Whether the registry is on this machine.
 fn is_loopback(reference: &str) -> bool {
     let Ok(reference) = Reference::parse(reference) else { return false };
     let host = match reference.domain.rsplit_once(':') {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::buildkit::v1::SolveResponse;
+use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, SolveResponse};
 
+use crate::cache::{Cache, CacheError};
 use crate::context::{Entry, EntryKind};
 use crate::digest::{Digest, Hasher, OciDigest};
 use crate::engine::buildkit::BuildKit;
@@ -18,7 +19,6 @@ use crate::engine::buildkit::session::{END_OF_PREFIX, Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
 use crate::engine::vertex::progress::Tracker;
 use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request};
-use crate::history::Output;
 
 /// The name of the Dockerfile that is sent, whatever it is called on the disk.
 const FILENAME: &str = "Dockerfile";
@@ -30,6 +30,9 @@ pub(crate) async fn run(
     cancel: &Cancel,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Built, EngineError> {
+    if cancel.is_raised() {
+        return Err(EngineError::Cancelled);
+    }
     let abilities = engine.abilities().await?;
     let link = engine.link().await?;
     let pins = Pins::new(request, abilities.has_contexts, &|parent| engine.images.locate(parent))?;
@@ -45,14 +48,18 @@ pub(crate) async fn run(
 
     warn(engine, abilities, request, progress);
     pull(engine, request, cancel).await?;
+    let caches = caches(request)?;
+    let mut frontend = frontend(request, abilities, &names, (&pins, &session));
+    frontend.extend(cache_imports(&caches).map(|json| ("cache-imports".to_owned(), json)));
     let solve = Solve {
         entitlements: entitlements(request),
-        frontend: frontend(request, abilities, &names, (&pins, &session)),
+        frontend,
         exporters: vec![engine.images.exporter(abilities, request.epoch)],
-        ..Solve::default()
+        cache: caches,
     };
     let mut tracker = Tracker::new(&request.parents);
-    let solved = solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
+    let (solved, written) =
+        solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
     let trouble = match &*context.served {
         Served::Context(context) => context.take_trouble(),
         Served::Memory(_) => None,
@@ -61,11 +68,19 @@ pub(crate) async fn run(
         (_, Some(trouble)) => Err(trouble),
         (solved, None) => solved.map_err(|ended| solve::meaning(ended, &tracker, request)),
     };
-    let answer = solved.inspect_err(|_| engine.images.note_waste())?;
+    let answer = match solved {
+        Ok(answer) => answer,
+        Err(error) => {
+            engine.images.clear(&written).await;
+            return Err(error);
+        }
+    };
     let id = built_id(&answer)?;
-    let references = request.references.clone();
-    engine.images.tag(&id, &references).await?;
-    let output = Output { references, ..engine.images.output(&id).await? };
+    let mut output = engine.images.output(&id).await?;
+    if !request.references.is_empty() {
+        engine.images.tag(&id, &request.references).await?;
+        output.references.clone_from(&request.references);
+    }
     let is_asked_for = abilities.has_epoch || request.epoch != 0;
     if is_asked_for && !engine.images.has_time(&id, request.epoch) {
         engine.warned.once(
@@ -139,8 +154,10 @@ fn digest(files: &[Entry]) -> Digest {
         hasher.bytes(entry.path.as_os_str().as_bytes()).number(u64::from(entry.mode));
         match &entry.kind {
             EntryKind::Directory => hasher.text("directory"),
-            EntryKind::File { size, content } => hasher.number(*size).digest(content),
-            EntryKind::Symlink(target) => hasher.bytes(target.as_os_str().as_bytes()),
+            EntryKind::File { size, content } => hasher.text("file").number(*size).digest(content),
+            EntryKind::Symlink(target) => {
+                hasher.text("symlink").bytes(target.as_os_str().as_bytes())
+            }
         };
         if let Some(xattrs) = &entry.xattrs {
             hasher.digest(xattrs);
@@ -219,6 +236,33 @@ async fn pull(engine: &BuildKit, request: &Request, cancel: &Cancel) -> Result<(
     }
     let externals: Vec<String> = pins::externals(request).into_iter().collect();
     engine.images.pull(&externals, &request.platform, (&engine.credentials, cancel)).await
+}
+
+/// Where steps are read from and written to besides the daemon's own cache.
+fn caches(request: &Request) -> Result<CacheOptions, EngineError> {
+    Ok(CacheOptions {
+        imports: request.cache_from.iter().map(|text| cache(text)).collect::<Result<_, _>>()?,
+        exports: request.cache_to.iter().map(|text| cache(text)).collect::<Result<_, _>>()?,
+        ..CacheOptions::default()
+    })
+}
+
+fn cache(text: &str) -> Result<CacheOptionsEntry, EngineError> {
+    let cache: Cache =
+        text.parse().map_err(|error: CacheError| EngineError::Unsupported(error.to_string()))?;
+    let attrs = cache.attributes.into_iter().collect();
+    Ok(CacheOptionsEntry { r#type: cache.kind, attrs })
+}
+
+/// Caches to read, as the frontend takes them (moby/buildkit `client/solve.go`,
+/// `parseCacheOptions`): it asks them before it solves.
+fn cache_imports(caches: &CacheOptions) -> Option<String> {
+    let entry = |cache: &CacheOptionsEntry| {
+        let attributes: BTreeMap<&String, &String> = cache.attrs.iter().collect();
+        serde_json::json!({ "Type": cache.r#type, "Attrs": attributes })
+    };
+    let entries: Vec<serde_json::Value> = caches.imports.iter().map(entry).collect();
+    (!entries.is_empty()).then(|| serde_json::Value::from(entries).to_string())
 }
 
 /// What a build may do that not every build may.

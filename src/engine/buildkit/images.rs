@@ -83,10 +83,16 @@ impl Images {
         }
     }
 
-    /// Notes that a build was given up, and may have left something.
-    pub(crate) fn note_waste(&self) {
-        if let Self::Layout(layout) = self {
-            layout.note_waste();
+    /// Clears away what a build left that was given up, and what it had written before.
+    pub(crate) async fn clear(&self, written: &[OciDigest]) {
+        match self {
+            Self::Docker(store) => {
+                for id in written {
+                    // Who has given a build up is not told that an image without a name is left.
+                    store.remove(id).await.unwrap_or_default();
+                }
+            }
+            Self::Layout(layout) => layout.note_waste(),
         }
     }
 

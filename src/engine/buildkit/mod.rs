@@ -10,6 +10,7 @@ mod build;
 mod given;
 mod images;
 mod layers;
+mod leftovers;
 mod link;
 pub(crate) mod pins;
 mod served;

@@ -90,7 +90,7 @@ impl Context {
         }
         let all = asked.follow.iter().chain(&asked.include);
         let unread: Vec<String> = all.filter(|path| !self.reads(path)).cloned().collect();
-        if asked.follow.is_empty() && asked.include.is_empty() && !self.sources.is_empty() {
+        if asked.follow.is_empty() && asked.include.is_empty() {
             return vec!["the whole context".to_owned()];
         }
         unread

@@ -8,10 +8,13 @@ use std::time::Duration;
 use bollard_buildkit_proto::moby::buildkit::v1::{
     CacheOptions, Exporter, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
 };
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 
+use crate::clock::Timer;
+use crate::digest::OciDigest;
+use crate::engine::buildkit::leftovers::Leftovers;
 use crate::engine::buildkit::link::Link;
 use crate::engine::buildkit::random_id;
 use crate::engine::buildkit::session::Session;
@@ -25,6 +28,11 @@ const TICK: Duration = Duration::from_millis(20);
 /// How long the daemon may take to tell the rest of a build that ended, or to end one that was given
 /// up.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long giving a build up is put off, in milliseconds: the daemon tells what it does some tenths
+/// of a second later.
+const LATE: u64 = 300;
+/// How long it is put off at most, while something begins.
+const LATEST: u64 = 1_500;
 
 /// What is solved.
 #[derive(Clone, Debug, Default)]
@@ -50,28 +58,37 @@ pub(crate) enum Ended {
 }
 
 /// Solves. What the daemon tells goes to the tracker; on return nothing of the build runs any more.
+/// Also returned are the images that were written into the daemon's store, whatever came after.
 pub(crate) async fn solve(
     link: &Link,
     session: &Session,
     solve: Solve,
     cancel: &Cancel,
     (tracker, progress): (&mut Tracker, &mut dyn FnMut(Progress)),
-) -> Result<SolveResponse, Ended> {
+) -> (Result<SolveResponse, Ended>, Vec<OciDigest>) {
     let reference = random_id();
     let request = request(reference.clone(), session, solve);
     let (sender, mut updates) = mpsc::channel(16);
     let mut control = link.control.clone();
     let watching = tokio::spawn(watch(link.control.clone(), reference, sender));
+    let mut leftovers = Leftovers::default();
+    let mut raised = None;
     let ended = {
         let mut solving = pin!(control.solve(request));
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
                 answer = &mut solving => break answer.map_err(Ended::Failed),
-                Some(update) = updates.recv() => take(update, tracker, progress),
+                Some(update) = updates.recv() => {
+                    leftovers.take(&update);
+                    take(update, tracker, progress);
+                }
                 _ = tick.tick() => {
                     if cancel.is_raised() {
-                        break Err(Ended::Cancelled);
+                        let since = raised.get_or_insert_with(Timer::start).elapsed();
+                        if since > LATEST || since > LATE && !leftovers.has_beginning() {
+                            break Err(Ended::Cancelled);
+                        }
                     }
                     if session.is_silent() {
                         break Err(Ended::Silent);
@@ -82,12 +99,17 @@ pub(crate) async fn solve(
     };
     // The call is dropped here, which ends the build; its stream ends when it is over.
     if !matches!(ended, Err(Ended::Silent)) {
-        let rest = drain(&mut updates, tracker, progress);
+        let rest = async {
+            while let Some(update) = updates.recv().await {
+                leftovers.take(&update);
+                take(update, tracker, progress);
+            }
+        };
         tokio::time::timeout(PATIENCE, rest).await.unwrap_or_default();
     }
     watching.abort();
     tracker.finish(progress);
-    ended.map(tonic::Response::into_inner)
+    (ended.map(tonic::Response::into_inner), leftovers.into_images())
 }
 
 fn request(reference: String, session: &Session, solve: Solve) -> SolveRequest {
@@ -122,16 +144,6 @@ async fn watch(mut control: Control, reference: String, sender: Sender<StatusRes
         if sender.send(update).await.is_err() {
             return;
         }
-    }
-}
-
-async fn drain(
-    updates: &mut Receiver<StatusResponse>,
-    tracker: &mut Tracker,
-    progress: &mut dyn FnMut(Progress),
-) {
-    while let Some(update) = updates.recv().await {
-        take(update, tracker, progress);
     }
 }
 

@@ -195,9 +195,11 @@ impl<'a> Scene<'a> {
             .or_else(|| told.first().copied())
     }
 
-    /// The line of the FROM whose image could not be found.
+    /// The line that names the image that could not be found.
     fn line_of_image(&self) -> Option<u32> {
-        let (_, reference) = self.name.split_once("load metadata for ")?;
+        let looked_up = self.name.split_once("load metadata for ").map(|(_, reference)| reference);
+        // 0.8 looks images up that are only copied from when it needs them.
+        let reference = looked_up.or_else(|| self.name.strip_prefix("FROM "))?;
         line::of_image(reference, self.instructions)
     }
 }
@@ -333,6 +335,19 @@ mod tests {
             let step =
                 step_of(&message, "[internal] load metadata for docker.io/acme/nope:1", error);
             assert_eq!(step, (error.into(), Some(3), None));
+        }
+    }
+
+    #[test]
+    fn a_missing_image_that_is_copied_from_has_the_line_of_that_in_both_generations() {
+        let error = "docker.io/acme/tools:1: not found";
+        let dockerfile = b"FROM busybox\nCOPY --from=acme/tools:1 /a /b\n";
+        for name in
+            ["[internal] load metadata for docker.io/acme/tools:1", "FROM docker.io/acme/tools:1"]
+        {
+            let failure = Failure::new(2, error, b"");
+            let step = classify(&failure, &build(name, error), dockerfile);
+            assert!(matches!(step, EngineError::Step { line: Some(2), .. }), "{name}: {step:?}");
         }
     }
 

@@ -34,13 +34,18 @@ pub fn of_step(step: &Name<'_>, has_from: bool, instructions: &[Instruction]) ->
         .map(|instruction| instruction.line)
 }
 
-/// The line of the only FROM that names this image.
+/// The line of the only instruction that takes files from this image; a FROM is meant before others.
 pub fn of_image(reference: &str, instructions: &[Instruction]) -> Option<u32> {
     let wanted = complete(reference)?;
-    let names_it = |from: &&Instruction| from.base().and_then(complete).as_ref() == Some(&wanted);
-    let mut found = instructions.iter().filter(names_it);
-    let only = found.next()?;
-    found.next().is_none().then_some(only.line)
+    let names_it = |instruction: &&Instruction| {
+        instruction.sources().filter_map(complete).any(|image| image == wanted)
+    };
+    let (froms, others): (Vec<&Instruction>, Vec<&Instruction>) =
+        instructions.iter().filter(names_it).partition(|instruction| instruction.is_from());
+    match (&froms[..], &others[..]) {
+        ([only], _) | ([], [only]) => Some(only.line),
+        _ => None,
+    }
 }
 
 /// Whether an instruction that begins at `line` can be what the step was made from.
@@ -164,5 +169,16 @@ mod tests {
         assert_eq!(of_image("docker.io/library/a:latest", &instructions), Some(1));
         assert_eq!(of_image("docker.io/library/b:1", &instructions), Some(2));
         assert_eq!(of_image("docker.io/library/c:latest", &instructions), None);
+    }
+
+    #[test]
+    fn what_is_copied_or_mounted_from_an_image_is_found_by_it_where_no_from_is() {
+        let instructions = scan(
+            b"FROM a\nCOPY --chown=1 --from=b /b /\nRUN --mount=type=bind,from=c,target=/c x from=d\n\
+              COPY --from=a /a /\nCOPY --from=e /1 /\nCOPY --from=e /2 /",
+        );
+        let line = |name| of_image(&format!("docker.io/library/{name}:latest"), &instructions);
+        assert_eq!((line("a"), line("b"), line("c")), (Some(1), Some(2), Some(3)));
+        assert_eq!((line("d"), line("e")), (None, None));
     }
 }

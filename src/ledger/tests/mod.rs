@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::digest::{Digest, OciDigest};
-use crate::history::{Ended, Output, Prepared, Record};
+use crate::history::{Ended, Output, Prepared, Pushed, Record};
 use crate::image::ImageName;
 
 /// A workspace with the place for a state.
@@ -108,6 +108,12 @@ fn two_runs() -> Vec<Entry> {
         Entry::RunStarted { run: "run-2".into(), started: 3 },
         intent("base"),
         Entry::Built(record("base", "b2")),
+        Entry::Pushed(Pushed {
+            image: name("base"),
+            id: diff_id("b2"),
+            references: vec!["localhost/base:ig-1".into(), "localhost/base:latest".into()],
+        }),
+        Entry::Widened { image: name("base"), dockerfile: Digest::of_content(b"FROM scratch") },
         Entry::Recorded(record("java/jre", "j2")),
         ended("java/jre", Ended::CutOff),
         intent("apps/api"),
@@ -332,7 +338,23 @@ fn a_newer_format_is_refused_and_left_alone() {
     fs::write(workspace.ledger(), &newer).unwrap();
     let error = Ledger::open(&workspace.state(), &me(), Lock::NoWait).unwrap_err();
     let sentence = error.to_string();
-    assert!(sentence.contains("has format 2, written by a newer imgraph"), "{sentence}");
-    assert!(matches!(read(&workspace.state()), Err(LedgerError::Newer { version: 2, .. })));
+    assert!(sentence.contains("has format 3, written by a newer imgraph"), "{sentence}");
+    assert!(matches!(read(&workspace.state()), Err(LedgerError::Newer { version: 3, .. })));
     assert_eq!(fs::read(workspace.ledger()).unwrap(), newer);
+}
+
+/// `format-1.ledger` was written by the last imgraph that knew no pushes.
+#[test]
+fn a_ledger_of_format_1_is_read_and_rewritten() {
+    let workspace = Workspace::new();
+    drop(workspace.open());
+    let older = include_bytes!("format-1.ledger");
+    fs::write(workspace.ledger(), older).unwrap();
+    let mut entries = two_runs();
+    entries.retain(|entry| !matches!(entry, Entry::Pushed(_) | Entry::Widened { .. }));
+    assert_eq!(read(&workspace.state()).unwrap().0, history_of(&entries));
+    assert_eq!(fs::read(workspace.ledger()).unwrap(), older, "a reader changes nothing");
+    assert_eq!(workspace.reopen(), (history_of(&entries), vec![]));
+    let header = frame::read_header(&fs::read(workspace.ledger()).unwrap());
+    assert!(matches!(header, frame::Header::Known { version: FORMAT, .. }), "{header:?}");
 }

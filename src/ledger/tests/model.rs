@@ -77,8 +77,8 @@ fn any_record() -> impl Strategy<Value = Arc<Record>> {
 }
 
 fn any_end() -> impl Strategy<Value = Ended> {
-    use Ended::{Blocked, Built, CutOff, Failed, NotReached, Restored};
-    proptest::sample::select(vec![Built, CutOff, Restored, Failed, Blocked, NotReached])
+    use Ended::{Blocked, Built, CutOff, Failed, NotReached, Pushed, Restored};
+    proptest::sample::select(vec![Built, CutOff, Restored, Failed, Blocked, NotReached, Pushed])
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
@@ -91,6 +91,12 @@ fn entry() -> impl Strategy<Value = Entry> {
         1 => (image(), any_end()).prop_map(|(image, ended)| Entry::Ended { image, ended }),
         1 => (image(), any::<u64>()).prop_map(|(image, duration)| {
             Entry::Prepared(Prepared { key: Digest::of_content(b"prepare"), image, duration })
+        }),
+        1 => (image(), vec("[a-z]{1,5}", 0..3)).prop_map(|(image, references)| {
+            Entry::Pushed(Pushed { id: diff_id(image.as_str()), image, references })
+        }),
+        1 => image().prop_map(|image| {
+            Entry::Widened { dockerfile: Digest::of_content(image.as_str().as_bytes()), image }
         }),
         1 => vec(0..14_u32, 0..4).prop_map(move |keys| Entry::Layers(keys.into_iter().map(layer).collect())),
         1 => any::<u64>().prop_map(|finished| Entry::RunFinished { finished }),

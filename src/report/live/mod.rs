@@ -133,6 +133,9 @@ impl Live {
             What::Started { image, reasons, .. } if is_verbose => {
                 vec![format!("started {image}  {}", sentence::reasons(reasons, usize::MAX))]
             }
+            What::Pushed { image, references } if is_verbose => {
+                vec![format!("pushed {image}  {}", sentence::names(references))]
+            }
             What::Log { image, line } if self.settings.logs == Logs::All => {
                 vec![format!("{image}{}{}", lines::LOG_MARK, clean(line))]
             }
@@ -147,6 +150,7 @@ impl Live {
             | What::Planned { .. }
             | What::Started { .. }
             | What::Step { .. }
+            | What::Pushed { .. }
             | What::Log { .. } => Vec::new(),
         };
         lines.into_iter().map(|line| line + "\n").collect()

@@ -57,7 +57,7 @@ fn what_ended_stays_above_what_runs() {
         board.join("\n"),
         "\
 7 of 8 images planned, 2 at a time, with buildah 1.39 (the first one found), ~2m
-built tools  5.0 s  (9.4 MB, came out the same)
+built tools  5.0 s  (9.4 MB, came out the same, pushed)
 cut off lint  tools came out the same
 warning: base: the base image debian:12 is 41 days old
 built base  41.0 s  (1 of 3 steps cached, 182 MB)
@@ -78,7 +78,7 @@ fn at_the_end_nothing_is_left_of_the_board() {
         screen.contents(),
         "\
 7 of 8 images planned, 2 at a time, with buildah 1.39 (the first one found), ~2m
-built tools  5.0 s  (9.4 MB, came out the same)
+built tools  5.0 s  (9.4 MB, came out the same, pushed)
 cut off lint  tools came out the same
 warning: base: the base image debian:12 is 41 days old
 built base  41.0 s  (1 of 3 steps cached, 182 MB)

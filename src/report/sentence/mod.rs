@@ -34,6 +34,7 @@ pub fn reason(reason: &Reason) -> String {
         Reason::OutputMissing => "its output is no longer in the store".to_owned(),
         Reason::OtherEngine { engine } => format!("last built with {}", printable(engine)),
         Reason::Forced => "forced".to_owned(),
+        Reason::NotPushed => "not pushed yet".to_owned(),
     }
 }
 

@@ -95,6 +95,7 @@ fn totals(tally: &Tally, summary: &Summary) -> Vec<Total> {
         class(summary.built, Tone::Good, "built"),
         class(summary.cut_off, Tone::Saved, &cut_off),
         class(summary.restored, Tone::Saved, "restored"),
+        class(summary.pushed, Tone::Saved, "only pushed"),
         class(summary.failed, Tone::Bad, "failed").or(Some(failed)),
         class(summary.blocked, Tone::Warning, "blocked"),
         class(summary.not_reached, Tone::Warning, "not reached"),

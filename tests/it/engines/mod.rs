@@ -2,6 +2,7 @@
 
 mod bench;
 mod buildah;
+mod buildkit;
 mod buildkitd;
 mod buildx;
 mod differential;

@@ -14,6 +14,7 @@ mod secrets;
 mod ssh;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::Secrets
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSyncServer;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
 use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tonic::transport::Server;
 
 use crate::engine::buildkit::given::Given;
@@ -124,7 +125,8 @@ pub(crate) struct Session {
     pub(crate) contexts: Arc<Contexts>,
     is_closed: Arc<AtomicBool>,
     pulse: Arc<Pulse>,
-    server: JoinHandle<()>,
+    /// Dropped with the session: the server takes it for a signal.
+    _end: oneshot::Sender<Infallible>,
 }
 
 impl Session {
@@ -164,10 +166,13 @@ impl Session {
             tokio_stream::once(Ok::<_, std::io::Error>(stream)),
             tokio_stream::pending(),
         );
-        let server = tokio::spawn(async move {
-            router.serve_with_incoming(connections).await.unwrap_or_default();
+        let (end, ended) = oneshot::channel();
+        let ended = async move { ended.await.map_or((), |never: Infallible| match never {}) };
+        tokio::spawn(async move {
+            let serving = router.serve_with_incoming_shutdown(connections, ended);
+            serving.await.unwrap_or_default();
         });
-        Self { id, contexts, is_closed, pulse, server }
+        Self { id, contexts, is_closed, pulse, _end: end }
     }
 
     /// Whether the daemon can still call.
@@ -178,12 +183,6 @@ impl Session {
     /// Whether the daemon has been silent for so long that it must be gone or frozen.
     pub(crate) fn is_silent(&self) -> bool {
         self.pulse.silence() > SILENCE
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }
 

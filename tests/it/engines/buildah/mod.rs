@@ -8,6 +8,7 @@
 
 mod cancel;
 mod content;
+mod options;
 mod pins;
 mod store;
 

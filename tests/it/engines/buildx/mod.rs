@@ -8,6 +8,7 @@
 
 mod cancel;
 mod content;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::fs;

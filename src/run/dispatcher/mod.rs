@@ -1,6 +1,8 @@
 //! The thread that owns the state of a run.
 
-use std::collections::BTreeMap;
+mod ends;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -10,16 +12,17 @@ use crate::clock::{self, Timer};
 use crate::context::Entry;
 use crate::digest::Digest;
 use crate::event::{self, Failure, Summary, What};
+use crate::fingerprint;
 use crate::fingerprint::reason::Reason;
-use crate::fingerprint::{self, leaf};
 use crate::graph::{Edge, Image};
 use crate::history::{Ended, Output, Record};
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{self, LedgerError};
 use crate::plan::{self, Decision, Durations, Step, Verdict, decide};
+use crate::run::dispatcher::ends::End;
 use crate::run::job::{self, Job, Log};
 use crate::run::summary::{self, Finished};
-use crate::run::work::{self, Done, Failed, Message, Outcome, Shared};
+use crate::run::work::{self, Failed, Message, Outcome, Shared};
 use crate::run::{Options, Run};
 use crate::schedule::Schedule;
 
@@ -47,8 +50,10 @@ pub(crate) struct Dispatcher<'a, 'e> {
     source_keys: Vec<Option<Digest>>,
     /// When the work on an image began, and how often its files moved since.
     begun: BTreeMap<ImageId, (Timer, u32)>,
-    /// Whether any image has a log: one that is restored has none.
-    is_logged: bool,
+    /// The images that have a log: one that is only restored has none.
+    logged: BTreeSet<ImageId>,
+    /// The images that are being pushed, and how they end when that is done.
+    pushing: BTreeMap<ImageId, (Ended, End)>,
     /// How many workers have not reported yet.
     workers: usize,
     finished: Vec<Finished>,
@@ -68,8 +73,10 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         let history = run.ledger.history();
         let durations = Durations::new(&run.facts, history);
         let graph = run.facts.graph;
-        let cost = |step: &Step| {
-            (step.image, durations.or_guess(step.image, graph.image(step.image).spec.layer))
+        // How long a push takes is not known: it is the least of the work.
+        let cost = |step: &Step| match step.decision {
+            Decision::Push => (step.image, 0),
+            _ => (step.image, durations.or_guess(step.image, graph.image(step.image).spec.layer)),
         };
         let work: Vec<(ImageId, u64)> = plan.work().map(cost).collect();
         let steps: BTreeMap<ImageId, &Step> = plan.work().map(|step| (step.image, step)).collect();
@@ -86,7 +93,8 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             durations,
             current,
             begun: BTreeMap::new(),
-            is_logged: false,
+            logged: BTreeSet::new(),
+            pushing: BTreeMap::new(),
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
@@ -143,26 +151,39 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             jobs: *jobs,
             predicted,
         });
-        let graph = self.run.facts.graph;
         for step in &self.run.plan.steps {
-            let image = graph.name(step.image).clone();
-            (self.emit)(match step.decision {
-                Decision::Fresh => What::Fresh { image },
-                Decision::Restore | Decision::Rebuild | Decision::Pending => What::Planned {
-                    image,
-                    reasons: step.reasons.clone(),
-                    waits_for: step.waits_for.iter().map(|id| graph.name(*id).clone()).collect(),
-                    predicted: self.durations.of(step.image),
-                },
-            });
+            let what = self.announcement(step);
+            (self.emit)(what);
         }
         Ok(())
     }
 
+    /// What is told of a step before anything is done.
+    fn announcement(&self, step: &Step) -> What {
+        let image = self.name(step.image);
+        if step.decision == Decision::Fresh {
+            return What::Fresh { image };
+        }
+        What::Planned {
+            image,
+            reasons: step.reasons.clone(),
+            waits_for: step.waits_for.iter().map(|id| self.name(*id)).collect(),
+            predicted: self.predicted_of(step.image),
+        }
+    }
+
+    /// How long the build of an image will take, where its history tells.
+    fn predicted_of(&self, id: ImageId) -> Option<u64> {
+        let is_built = self.steps.get(&id).is_some_and(|step| step.decision != Decision::Push);
+        self.durations.of(id).filter(|_| is_built)
+    }
+
     /// The least that the run can take, where every image has a history.
     fn predicted(&self) -> Option<u64> {
-        let known: Option<Vec<u64>> = self.steps.keys().map(|id| self.durations.of(*id)).collect();
-        let work: u64 = known?.iter().sum();
+        let builds = self.steps.values().filter(|step| step.decision != Decision::Push);
+        let known: Option<Vec<u64>> = builds.map(|step| self.durations.of(step.image)).collect();
+        let known = known.filter(|known| !known.is_empty())?;
+        let work: u64 = known.iter().sum();
         let longest = self.steps.keys().map(|id| self.schedule.remaining(*id)).max()?;
         Some(longest.max(work / self.run.options.jobs as u64))
     }
@@ -208,6 +229,11 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
 
     fn begin(&mut self, id: ImageId, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {
         let step = self.steps[&id];
+        if step.decision == Decision::Push {
+            self.current[id.index()] =
+                self.run.ledger.history().records.get(&self.name(id)).cloned();
+            return self.stand(id, Ended::Pushed, End::default(), spawn);
+        }
         let needs_prepare = |reason: &Reason| matches!(reason, Reason::PrepareNeeded { .. });
         if !step.reasons.iter().any(needs_prepare) {
             return self.decide(id, spawn);
@@ -249,7 +275,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         }
         self.run.entries[id.index()] = Some(entries);
         match verdict {
-            Verdict::Fresh(record) => self.cut_off(id, record),
+            Verdict::Fresh(record) => self.cut_off(id, record, spawn),
             Verdict::Restore(record) => self.restore(id, &record, key, spawn),
             Verdict::Rebuild(reasons) => self.build(id, key, reasons, spawn),
         }
@@ -261,9 +287,14 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         (self.run.facts.graph.name(edge.parent), self.run.facts.identity(edge.parent, record))
     }
 
-    fn cut_off(&mut self, id: ImageId, record: Arc<Record>) -> Result<(), LedgerError> {
+    fn cut_off(
+        &mut self,
+        id: ImageId,
+        record: Arc<Record>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
         self.current[id.index()] = Some(record);
-        self.end(id, Ended::CutOff, End::default())
+        self.stand(id, Ended::CutOff, End::default(), spawn)
     }
 
     fn restore(
@@ -300,7 +331,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         reasons: Vec<Reason>,
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
-        if !self.begun.contains_key(&id) {
+        if !self.logged.contains(&id) {
             self.started(id, reasons);
         }
         let job = Job::new(&self.run, &self.current, id, key);
@@ -312,10 +343,10 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
     }
 
     fn started(&mut self, id: ImageId, reasons: Vec<Reason>) -> Log {
-        self.begun.insert(id, (Timer::start(), 0));
-        self.is_logged = true;
+        self.begun.entry(id).or_insert_with(|| (Timer::start(), 0));
+        self.logged.insert(id);
         let log = Log::of(&self.run, id);
-        let (image, predicted) = (self.name(id), self.durations.of(id));
+        let (image, predicted) = (self.name(id), self.predicted_of(id));
         (self.emit)(What::Started { image, reasons, log: log.shown.clone(), predicted });
         log
     }
@@ -337,12 +368,17 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
                 self.run.ledger.append([ledger::Entry::Prepared(prepared)])?;
                 self.again(id, entries, spawn)
             }
-            Message::Built(id, Ok(Outcome::Done(done))) => self.built(id, *done),
+            Message::Built(id, Ok(Outcome::Done(done))) => self.built(id, *done, spawn),
             Message::Built(id, Ok(Outcome::Moved(entries))) => self.moved(id, entries, spawn),
-            Message::Tagged(id, Ok(())) => self.restored(id),
+            Message::Built(id, Ok(Outcome::Widened(paths, entries))) => {
+                self.widened(id, &paths, entries, spawn)
+            }
+            Message::Tagged(id, Ok(())) => self.restored(id, spawn),
+            Message::Pushed(id, Ok(references)) => self.pushed(id, references),
             Message::Prepared(id, Err(failed))
             | Message::Built(id, Err(failed))
-            | Message::Tagged(id, Err(failed)) => match failed {
+            | Message::Tagged(id, Err(failed))
+            | Message::Pushed(id, Err(failed)) => match failed {
                 Failed::Cancelled => self.end(id, Ended::NotReached, End::default()),
                 Failed::Image(failure) => self.fail(id, failure),
             },
@@ -365,6 +401,27 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         self.decide(id, spawn)
     }
 
+    /// Our reading of the Dockerfile was incomplete: the whole context counts until the Dockerfile
+    /// changes.
+    fn widened(
+        &mut self,
+        id: ImageId,
+        paths: &[String],
+        entries: Vec<Entry>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        let image = self.name(id);
+        let dockerfile = Digest::of_content(&self.shared.disk.dockerfile(id));
+        self.run.ledger.append([ledger::Entry::Widened { image: image.clone(), dockerfile }])?;
+        let message = format!(
+            "the build reads {}, which imgraph does not find in its Dockerfile: please report that. \
+             Its whole context counts from now on; building again",
+            paths.join(", ")
+        );
+        (self.emit)(What::Warning { image: Some(image), message });
+        self.again(id, entries, spawn)
+    }
+
     fn moved(
         &mut self,
         id: ImageId,
@@ -385,116 +442,13 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         self.again(id, entries, spawn)
     }
 
-    fn built(&mut self, id: ImageId, done: Done) -> Result<(), LedgerError> {
-        let facts = self.run.facts;
-        let image = facts.graph.image(id);
-        let entries = self.run.entries[id.index()].take().unwrap_or_default();
-        // Parents may have been prepared, or may have moved, since the plan was made.
-        self.source_keys[id.index()] = plan::source_key(&facts, id, &entries, &self.source_keys);
-        let inputs = facts.inputs(id, &entries);
-        let parent = |edge: &Edge| self.parent_identity(edge);
-        let record = Arc::new(Record {
-            image: image.spec.name.clone(),
-            platform: image.platform.clone(),
-            engine: facts.engine.to_owned(),
-            source_key: self.source_keys[id.index()],
-            build_key: fingerprint::key(&inputs, &parent),
-            content: done.content,
-            output: done.output,
-            finished: clock::now(),
-            duration: done.duration,
-            leaves: leaf::encode(&fingerprint::leaves(&inputs, &parent)),
-        });
-        // Where the engine had every step in its cache, the duration says nothing of the next build.
-        let name = record.image.clone();
-        let mut news = if done.steps > 0 && done.cached_steps == done.steps {
-            let ended = ledger::Entry::Ended { image: name, ended: Ended::Built };
-            vec![ledger::Entry::Recorded(Arc::clone(&record)), ended]
-        } else {
-            vec![ledger::Entry::Built(Arc::clone(&record))]
-        };
-        if !done.layers.is_empty() {
-            news.push(ledger::Entry::Layers(done.layers));
-        }
-        self.run.ledger.append(news)?;
-        let built = event::Built {
-            references: record.output.references.clone(),
-            id: record.output.id.to_string(),
-            content: record.content.to_string(),
-            unchanged: done.unchanged,
-            size: record.output.size,
-            cached_steps: done.cached_steps,
-            steps: done.steps,
-        };
-        self.current[id.index()] = Some(record);
-        self.end(id, Ended::Built, End { built: Some(built), ..End::default() })
-    }
-
-    fn restored(&mut self, id: ImageId) -> Result<(), LedgerError> {
-        let Some(record) = self.current[id.index()].clone() else { return Ok(()) };
-        self.run.ledger.append([ledger::Entry::Recorded(Arc::clone(&record))])?;
-        let built = event::Built {
-            references: record.output.references.clone(),
-            id: record.output.id.to_string(),
-            content: record.content.to_string(),
-            unchanged: false,
-            size: record.output.size,
-            cached_steps: 0,
-            steps: 0,
-        };
-        self.end(id, Ended::Restored, End { built: Some(built), ..End::default() })
-    }
-
-    fn fail(&mut self, id: ImageId, failure: Failure) -> Result<(), LedgerError> {
-        self.end(id, Ended::Failed, End { failure: Some(failure), ..End::default() })
-    }
-
-    /// The one place where an image ends: schedule, ledger and report hear of it.
-    fn end(&mut self, id: ImageId, ended: Ended, end: End) -> Result<(), LedgerError> {
-        let image = self.name(id);
-        let duration = self.begun.get(&id).map_or(0, |(timer, _)| timer.elapsed());
-        let transient = end.failure.as_ref().is_some_and(|failure| failure.transient);
-        self.finished.push(Finished { id, ended, duration, transient });
-        if ended != Ended::Built {
-            self.run.ledger.append([ledger::Entry::Ended { image: image.clone(), ended }])?;
-        }
-        (self.emit)(What::Finished {
-            image: image.clone(),
-            ended,
-            duration,
-            built: end.built,
-            failure: end.failure,
-            blocked_by: end.blocked_by,
-        });
-        match ended {
-            Ended::Built | Ended::CutOff | Ended::Restored => self.schedule.done(id),
-            Ended::Failed => {
-                for blocked in self.schedule.failed(id) {
-                    let blocked_by = Some(image.clone());
-                    self.end(blocked, Ended::Blocked, End { blocked_by, ..End::default() })?;
-                }
-            }
-            Ended::NotReached => self.schedule.give_up(id),
-            Ended::Blocked => (),
-        }
-        Ok(())
-    }
-
     fn name(&self, id: ImageId) -> ImageName {
         self.run.facts.graph.name(id).clone()
     }
 
     fn summary(&self, duration: u64) -> Summary {
-        let logs = self.is_logged.then(|| self.run.options.logs_shown.clone());
+        let logs = (!self.logged.is_empty()).then(|| self.run.options.logs_shown.clone());
         let interrupted = self.interrupted;
         Summary { logs, interrupted, ..summary::summary(&self.run, &self.finished, duration) }
     }
-}
-
-/// What is told of an image that ended.
-#[derive(Default)]
-struct End {
-    built: Option<event::Built>,
-    failure: Option<Failure>,
-    blocked_by: Option<ImageName>,
 }
