@@ -45,6 +45,10 @@ impl Abilities {
         let all = [
             (self.has_contexts, "pin parents that a trigger names (Docker 23 can)"),
             (self.has_epoch, "give images a fixed time (Docker 23 can)"),
+            (
+                self.keeps_images || self.rewrites_times,
+                "give what RUN writes a fixed time (BuildKit 0.13 can)",
+            ),
             (self.has_attestations, "attach an SBOM or provenance (the containerd store can)"),
         ];
         all.into_iter().filter(|(can, _)| !can).map(|(_, what)| what).collect()

@@ -5,6 +5,8 @@
 //! `source/containerimage/ocilayout.go`; containerd `contentserver.go`.
 
 mod messages;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::fs::File;
