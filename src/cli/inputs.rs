@@ -19,8 +19,8 @@ use crate::gather::stat::StatCache;
 use crate::gopath::{Wildcard, has_wildcards};
 use crate::graph::Image;
 use crate::ignorefile::IgnoreFile;
-use crate::ledger;
 use crate::image::ImageId;
+use crate::ledger;
 use crate::report::text::printable;
 
 /// Runs the verb.

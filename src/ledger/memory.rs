@@ -99,9 +99,10 @@ impl Memory {
         let durations = durations
             .iter()
             .map(|(image, millis)| Entry::Duration { image: image.clone(), millis: *millis });
-        let widened = widened
-            .iter()
-            .map(|(image, dockerfile)| Entry::Widened { image: image.clone(), dockerfile: *dockerfile });
+        let widened = widened.iter().map(|(image, dockerfile)| Entry::Widened {
+            image: image.clone(),
+            dockerfile: *dockerfile,
+        });
         let entries = records
             .chain(durations)
             .chain(in_parts(layers).map(Entry::Layers))

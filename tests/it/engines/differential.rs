@@ -175,7 +175,8 @@ fn said(loaded: &Loaded, seen: &Tree) -> Tree {
     let id = loaded.graph.find("x").unwrap();
     let stat = StatCache::empty();
     let (workspace, graph) = (&loaded.workspace, &loaded.graph);
-    let disk = Disk { workspace, graph, flavour: Flavour::Buildah, stat: &stat, wide: &Wide::default() };
+    let disk =
+        Disk { workspace, graph, flavour: Flavour::Buildah, stat: &stat, wide: &Wide::default() };
     let entries = disk.entries(id).unwrap();
     let entry = |entry: Entry| (entry.path, (entry.kind, entry.mode));
     let mut read: Tree = entries.into_iter().map(entry).collect();

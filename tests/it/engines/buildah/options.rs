@@ -206,7 +206,10 @@ fn a_workspace_is_pushed_and_another_store_takes_its_steps_from_the_cache() {
     let Some(site) = Site::new("site") else { return };
     let base = format!("{}/outside:1", site.repository);
     let id = site.bench.base.output.id.clone();
-    site.bench.engine.push(&id, std::slice::from_ref(&base), &Cancel::default(), &mut |_| {}).unwrap();
+    site.bench
+        .engine
+        .push(&id, std::slice::from_ref(&base), &Cancel::default(), &mut |_| {})
+        .unwrap();
     site.write(
         "layers.toml",
         &format!(
