@@ -81,7 +81,8 @@ pub(crate) async fn run(
         engine.images.tag(&id, &request.references).await?;
         output.references.clone_from(&request.references);
     }
-    if request.epoch != 0 && !engine.images.has_time(&id, request.epoch) {
+    let is_asked_for = abilities.has_epoch || request.epoch != 0;
+    if is_asked_for && !engine.images.has_time(&id, request.epoch) {
         engine.warned.once(
             "images do not get the time that `epoch` gives them: this BuildKit ignores it",
             progress,

@@ -29,6 +29,9 @@ use crate::engine::docker::stream::{Protocol, Stream};
 
 /// The most that one message may weigh; a status may carry much output.
 const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;
+/// Bytes that may be on their way: a layer comes in pieces of a megabyte, each of which is answered,
+/// and with the usual 64 KiB a distant builder would wait for us sixteen times a piece.
+pub(crate) const WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes of a session passed on at once.
 const CHUNK: usize = 32 * 1024;
 
@@ -163,7 +166,9 @@ async fn channel(stream: Stream) -> Result<Channel, EngineError> {
         std::future::ready(stream.map(TokioIo::new).ok_or_else(gone))
     });
     // The name is never looked up: it becomes the `:authority` of the calls.
-    let settings = ChannelSettings::from_static("http://buildkit");
+    let settings = ChannelSettings::from_static("http://buildkit")
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
     let channel = settings.connect_with_connector(connector).await;
     channel.map_err(|error| {
         let cause = std::error::Error::source(&error).map_or(String::new(), |it| format!(": {it}"));

@@ -5,7 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads and writes the files of a layout")]
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -132,12 +132,15 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Writes a file so that a reader sees the old one or the new one, and after a crash as well.
-pub(crate) fn replace(path: &Path, beside: PathBuf, bytes: &[u8]) -> io::Result<()> {
+/// Returns what is known of the new one.
+pub(crate) fn replace(path: &Path, beside: PathBuf, bytes: &[u8]) -> io::Result<Metadata> {
     let beside = Beside(beside);
     let mut file = File::create(&beside.0)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&beside.0, path)
+    let metadata = file.metadata()?;
+    fs::rename(&beside.0, path)?;
+    Ok(metadata)
 }
 
 /// A file beside the place where it belongs; gone when it is dropped there.

@@ -3,6 +3,8 @@
 //! Reads the OCI's and Docker's, which have the same fields (image-spec `manifest.md`,
 //! `image-index.md`; distribution "Image Manifest V 2, Schema 2").
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::digest::OciDigest;
@@ -20,7 +22,7 @@ pub(crate) struct Document {
     #[serde(default)]
     pub(crate) layers: Vec<Blob>,
     #[serde(default)]
-    manifests: Vec<Blob>,
+    pub(crate) manifests: Vec<Blob>,
 }
 
 /// What a document says of a blob.
@@ -31,7 +33,7 @@ pub(crate) struct Blob {
     pub(crate) digest: OciDigest,
     pub(crate) size: u64,
     #[serde(default)]
-    annotations: Option<std::collections::BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 impl Document {

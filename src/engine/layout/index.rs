@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::digest::OciDigest;
 use crate::engine::EngineError;
@@ -17,8 +17,8 @@ const NAME: &str = "org.opencontainers.image.ref.name";
 const FULL_NAME: &str = "io.containerd.image.name";
 
 /// The index of a layout.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Index(Map<String, Value>);
+#[derive(Debug)]
+pub(crate) struct Index(Value);
 
 impl Index {
     /// The index of a layout without images.
@@ -28,19 +28,19 @@ impl Index {
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": [],
         });
-        Self(index.as_object().cloned().unwrap_or_default())
+        Self(index)
     }
 
     /// Reads a document; `None` where it is no index.
     pub(crate) fn parse(document: &[u8]) -> Option<Self> {
-        let Value::Object(mut index) = serde_json::from_slice(document).ok()? else { return None };
-        index.entry("manifests").or_insert_with(|| json!([])).as_array()?;
+        let mut index: Value = serde_json::from_slice(document).ok()?;
+        index.as_object_mut()?.entry("manifests").or_insert_with(|| json!([])).as_array()?;
         Some(Self(index))
     }
 
     /// The document.
     pub(crate) fn document(&self) -> Vec<u8> {
-        Value::Object(self.0.clone()).to_string().into_bytes()
+        self.0.to_string().into_bytes()
     }
 
     fn entries(&self) -> &[Value] {
@@ -58,23 +58,23 @@ impl Index {
         self.entries().iter().filter_map(digest)
     }
 
-    /// Points a reference at an image. The image before, if there was one, loses this name and
-    /// nothing else.
-    pub(crate) fn point(&mut self, called: &Name, image: &Descriptor) {
+    /// Points a reference at an image, if it does not already, and says so. The image before, if
+    /// there was one, loses this name and nothing else.
+    pub(crate) fn point(&mut self, called: &Name, image: &Descriptor) -> bool {
         let entry = json!({
             "mediaType": image.media_type,
             "digest": image.digest,
             "size": image.size,
             "annotations": { NAME: called.short, FULL_NAME: called.full },
         });
-        let Some(Value::Array(entries)) = self.0.get_mut("manifests") else { return };
+        let Some(Value::Array(entries)) = self.0.get_mut("manifests") else { return false };
         let known = entries.iter().position(|entry| name(entry) == Some(&*called.short));
         match known {
-            // What else is said of an image that it points at already is left alone.
-            Some(row) if digest(&entries[row]) == Some(image.digest.as_str()) => {}
+            Some(row) if digest(&entries[row]) == Some(image.digest.as_str()) => return false,
             Some(row) => entries[row] = entry,
             None => entries.push(entry),
         }
+        true
     }
 }
 

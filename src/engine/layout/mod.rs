@@ -13,19 +13,18 @@
 //! first and after the last of a run.
 //!
 //! Source: OCI image-spec `image-layout.md`. No engine is known here.
-#![expect(clippy::disallowed_methods, reason = "reads and writes the files of a layout")]
 
 pub(crate) mod blobs;
 mod document;
 mod index;
+mod index_file;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::{fs, io};
 
 use rayon::prelude::*;
 use serde_json::Value;
@@ -35,19 +34,16 @@ use crate::engine::content::config::Config;
 use crate::engine::layout::blobs::Blobs;
 use crate::engine::layout::document::{Blob, Document};
 use crate::engine::layout::index::{Descriptor, Index, Name};
+use crate::engine::layout::index_file::IndexFile;
 use crate::engine::{Content, EngineError, Presence, archive, content};
 use crate::history::Output;
-
-/// What `oci-layout` says.
-const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// A layout.
 #[derive(Debug)]
 pub struct Layout {
     root: PathBuf,
     blobs: Blobs,
-    /// Held while the index is changed.
-    changing: Mutex<()>,
+    index: IndexFile,
     /// Whether there may be blobs that nothing refers to.
     has_waste: AtomicBool,
 }
@@ -57,13 +53,15 @@ struct Image {
     manifest: OciDigest,
     config: Blob,
     layers: Vec<Blob>,
+    /// What is beside it in its index, with all that it has.
+    beside: Vec<Blob>,
 }
 
 impl Layout {
     /// The layout in a directory, absolute. It is made when something is written.
     pub fn new(root: PathBuf) -> Self {
-        let (blobs, changing) = (Blobs::new(&root), Mutex::new(()));
-        Self { root, blobs, changing, has_waste: AtomicBool::new(false) }
+        let (blobs, index) = (Blobs::new(&root), IndexFile::new(&root));
+        Self { root, blobs, index, has_waste: AtomicBool::new(false) }
     }
 
     /// Its blobs.
@@ -91,8 +89,6 @@ impl Layout {
 
     /// Where outputs are: present with every blob, or missing.
     pub(crate) fn present(&self, outputs: &[&Output]) -> Result<Vec<Presence>, EngineError> {
-        let index = self.index()?;
-        let names = index.names();
         let images = outputs.par_iter().map(|output| match self.image(&output.id) {
             Ok(image) => Ok(Some(image)),
             Err(error) if is_absence(&error) => Ok(None),
@@ -104,16 +100,21 @@ impl Layout {
         let missing =
             blobs.par_iter().filter(|(digest, size)| self.blobs.size(digest) != Some(**size));
         let missing: BTreeSet<&OciDigest> = missing.map(|(digest, _)| *digest).collect();
-        let presence = |(output, image): (&&Output, &Option<Image>)| match image {
-            Some(image) if image.blobs().all(|(digest, _)| !missing.contains(digest)) => output
-                .presence(|reference| {
-                    let name = Name::new(reference).ok();
-                    let found = name.and_then(|name| names.get(&*name.short).copied());
-                    found == Some(output.id.as_str())
-                }),
-            _ => Presence::Missing,
-        };
-        Ok(outputs.iter().zip(&images).map(presence).collect())
+        let is_whole = |image: &Image| image.blobs().all(|(digest, _)| !missing.contains(digest));
+        self.index.look(|index| {
+            let names = index.names();
+            let points_at = |reference: &str, id: &OciDigest| {
+                let name = Name::new(reference).ok();
+                name.and_then(|name| names.get(&*name.short).copied()) == Some(id.as_str())
+            };
+            let presence = |(output, image): (&&Output, &Option<Image>)| match image {
+                Some(image) if is_whole(image) => {
+                    output.presence(|reference| points_at(reference, &output.id))
+                }
+                _ => Presence::Missing,
+            };
+            outputs.iter().zip(&images).map(presence).collect()
+        })
     }
 
     /// What an image is. Layers in `known` are not read.
@@ -157,19 +158,16 @@ impl Layout {
             digest: id.clone(),
             size: bytes.len() as u64,
         };
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.index()?;
-        let mut after = before.clone();
-        for name in &names {
-            after.point(name, &image);
-        }
-        if after == before { Ok(()) } else { self.write_index(&after) }
+        self.index.change(|index| {
+            let moved = names.iter().filter(|name| index.point(name, &image));
+            moved.count() > 0
+        })
     }
 
     /// Removes an image that nothing refers to any more: its blobs go when no build runs.
     pub(crate) fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
-        let index = self.index()?;
-        if !index.digests().any(|digest| digest == id.as_str()) {
+        let is_named = |index: &Index| index.digests().any(|digest| digest == id.as_str());
+        if !self.index.look(is_named)? {
             self.note_waste();
         }
         Ok(())
@@ -196,9 +194,10 @@ impl Layout {
     /// Everything that the index leads to. What a blob that is JSON names is led to, whatever kind
     /// of document it is: others may keep here what is not known to us.
     fn reachable(&self) -> Result<BTreeSet<OciDigest>, EngineError> {
-        let index = self.index()?;
-        let mut waiting: Vec<OciDigest> =
-            index.digests().filter_map(|digest| digest.parse().ok()).collect();
+        let digests = |index: &Index| -> Vec<OciDigest> {
+            index.digests().filter_map(|digest| digest.parse().ok()).collect()
+        };
+        let mut waiting = self.index.look(digests)?;
         let mut reached = BTreeSet::new();
         while let Some(digest) = waiting.pop() {
             if self.blobs.size(&digest).is_none() || !reached.insert(digest.clone()) {
@@ -211,16 +210,23 @@ impl Layout {
         Ok(reached)
     }
 
+    /// Follows an image to its blobs.
     fn image(&self, id: &OciDigest) -> io::Result<Image> {
-        let document: Document = parsed(&self.blobs.read(id)?)?;
-        if let Some(config) = document.config {
-            return Ok(Image { manifest: id.clone(), config, layers: document.layers });
+        let top: Document = parsed(&self.blobs.read(id)?)?;
+        if let Some(config) = top.config {
+            let (manifest, layers, beside) = (id.clone(), top.layers, Vec::new());
+            return Ok(Image { manifest, config, layers, beside });
         }
-        let none = || io::Error::new(io::ErrorKind::InvalidData, "it is no image");
-        let manifest = document.image().ok_or_else(none)?.digest.clone();
+        let none = || invalid("it is no image");
+        let manifest = top.image().ok_or_else(none)?.digest.clone();
         let document: Document = parsed(&self.blobs.read(&manifest)?)?;
         let config = document.config.ok_or_else(none)?;
-        Ok(Image { manifest, config, layers: document.layers })
+        let mut beside = top.manifests;
+        for row in 0..beside.len() {
+            let document: Document = parsed(&self.blobs.read(&beside[row].digest)?)?;
+            beside.extend(document.config.into_iter().chain(document.layers));
+        }
+        Ok(Image { manifest, config, layers: document.layers, beside })
     }
 
     fn config(&self, image: &Image) -> Result<Config, EngineError> {
@@ -228,33 +234,6 @@ impl Layout {
         let config = self.blobs.read(digest);
         let config = config.and_then(|bytes| Config::parse(&bytes).map_err(invalid));
         config.map_err(|error| self.broken(digest, error))
-    }
-
-    fn index(&self) -> Result<Index, EngineError> {
-        let path = self.index_path();
-        match fs::read(&path) {
-            Ok(bytes) => Index::parse(&bytes).ok_or_else(|| {
-                failure("read", &path, invalid("it is not the index of an OCI image layout"))
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Index::empty()),
-            Err(error) => Err(failure("read", &path, error)),
-        }
-    }
-
-    fn write_index(&self, index: &Index) -> Result<(), EngineError> {
-        let write = |path: PathBuf, bytes: &[u8]| {
-            let beside = path.with_extension("new");
-            blobs::replace(&path, beside, bytes).map_err(|error| failure("write", &path, error))
-        };
-        let marker = self.root.join("oci-layout");
-        if !marker.exists() {
-            write(marker, VERSION.as_bytes())?;
-        }
-        write(self.index_path(), &index.document())
-    }
-
-    fn index_path(&self) -> PathBuf {
-        self.root.join("index.json")
     }
 
     /// A blob that cannot be used.
@@ -277,7 +256,8 @@ impl Drop for Layout {
 impl Image {
     /// All that belongs to it, with its size.
     fn blobs(&self) -> impl Iterator<Item = (&OciDigest, u64)> {
-        std::iter::once(&self.config).chain(&self.layers).map(|blob| (&blob.digest, blob.size))
+        let blobs = std::iter::once(&self.config).chain(&self.layers).chain(&self.beside);
+        blobs.map(|blob| (&blob.digest, blob.size))
     }
 }
 

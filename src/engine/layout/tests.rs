@@ -1,13 +1,15 @@
 //! Layouts in directories of their own.
+#![expect(clippy::disallowed_methods, reason = "tests look at the files of a layout")]
 
 use std::io::Write;
-use std::thread;
+use std::{fs, thread};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::index_file::VERSION;
 use super::*;
 
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -146,7 +148,10 @@ fn an_image_is_called_by_its_manifest() {
 fn an_image_with_attestations_is_called_by_its_index() {
     let bench = Bench::new();
     let image = bench.image(&["one"]);
-    let mut about = bench.descriptor(MANIFEST, &bench.put(b"{}"));
+    let statement = bench.put(b"{}");
+    let layers = [bench.descriptor("application/vnd.in-toto+json", &statement)];
+    let about = bench.put_json(&json!({ "config": layers[0], "layers": layers }));
+    let mut about = bench.descriptor(MANIFEST, &about);
     about["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
     let manifests = json!([about, bench.descriptor(MANIFEST, &image.id)]);
     let id = bench.put_json(&json!({ "schemaVersion": 2, "manifests": manifests }));
@@ -158,6 +163,10 @@ fn an_image_with_attestations_is_called_by_its_index() {
         "application/vnd.oci.image.index.v1+json"
     );
     let output = Output { references: vec!["app:1".to_owned()], ..output };
+    assert_eq!(bench.presence(&output), Presence::Present);
+    fs::rename(bench.blob_path(&statement), bench.path("statement")).unwrap();
+    assert_eq!(bench.presence(&output), Presence::Missing);
+    fs::rename(bench.path("statement"), bench.blob_path(&statement)).unwrap();
     assert_eq!(bench.presence(&output), Presence::Present);
     fs::remove_file(bench.blob_path(&image.layers[0])).unwrap();
     assert_eq!(bench.presence(&output), Presence::Missing);
@@ -345,6 +354,23 @@ fn an_entry_that_points_there_already_is_left_as_it_is() {
     bench.write_index(&index);
     bench.tag(&image, &["app:1"]);
     assert_eq!(bench.index(), index);
+}
+
+#[test]
+fn what_others_change_in_the_meantime_is_not_undone() {
+    let bench = Bench::new();
+    let (one, two) = (bench.image(&["one"]), bench.image(&["two"]));
+    bench.tag(&one, &["app:1"]);
+    let mut index = bench.index();
+    let theirs = bench.descriptor(MANIFEST, &two.id);
+    index["manifests"].as_array_mut().unwrap().push(theirs.clone());
+    bench.write_index(&index);
+    bench.tag(&one, &["app:2"]);
+    assert_eq!(bench.index()["manifests"].as_array().unwrap().len(), 3);
+    assert_eq!(bench.index()["manifests"][1], theirs);
+    fs::remove_file(bench.path("index.json")).unwrap();
+    let references = vec!["app:1".to_owned()];
+    assert_eq!(bench.presence(&bench.output(&one, &["app:1"])), Presence::Untagged { references });
 }
 
 #[test]

@@ -3,5 +3,6 @@
 mod bench;
 mod buildah;
 mod buildkit;
+mod buildkitd;
 mod buildx;
 mod differential;

@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use tonic::transport::Server;
 
 use crate::engine::buildkit::given::Given;
+use crate::engine::buildkit::link::WINDOW;
 use crate::engine::buildkit::served::Served;
 use crate::engine::buildkit::session::auth::Auth;
 use crate::engine::buildkit::session::content::Content;
@@ -152,6 +153,8 @@ impl Session {
         let pulse = Arc::new(Pulse::new());
         let stream = stream.noting_its_end(Arc::clone(&is_closed));
         let router = Server::builder()
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
             .add_service(HealthServer::new(Health(Arc::clone(&pulse))))
             .add_service(FileSyncServer::new(Files(Arc::clone(&contexts))))
             .add_service(AuthServer::new(Auth(Arc::clone(&offer.credentials))))
