@@ -72,7 +72,8 @@ mod tests {
 
     fn begins(name: &str) -> StatusResponse {
         let (digest, name) = (format!("digest of {name}"), name.to_owned());
-        let vertex = Vertex { digest, name, started: Some(Default::default()), ..Vertex::default() };
+        let vertex =
+            Vertex { digest, name, started: Some(Default::default()), ..Vertex::default() };
         StatusResponse { vertexes: vec![vertex], ..StatusResponse::default() }
     }
 
@@ -80,7 +81,9 @@ mod tests {
     fn a_vertex_begins_until_it_prints_or_ends() {
         let run = begins("[a 2/2] RUN make");
         let mut prints = run.clone();
-        prints.logs.push(VertexLog { vertex: run.vertexes[0].digest.clone(), ..VertexLog::default() });
+        prints
+            .logs
+            .push(VertexLog { vertex: run.vertexes[0].digest.clone(), ..VertexLog::default() });
         let mut ends = run.clone();
         ends.vertexes[0].completed = Some(Default::default());
         for next in [prints, ends] {

@@ -34,8 +34,8 @@ use crate::engine::buildkit::store::Store;
 use crate::engine::docker::api::Api;
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::endpoint::Endpoint;
-use crate::engine::warned::Warned;
 use crate::engine::layout::Layout;
+use crate::engine::warned::Warned;
 use crate::engine::{
     Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request,
 };
@@ -109,7 +109,8 @@ impl BuildKit {
     /// The engine with these options. Connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, EngineError> {
         let mut builder = Builder::new_multi_thread();
-        let runtime = builder.worker_threads(THREADS).max_blocking_threads(BLOCKING).enable_all().build();
+        let runtime =
+            builder.worker_threads(THREADS).max_blocking_threads(BLOCKING).enable_all().build();
         let runtime = runtime.map_err(|error| {
             EngineError::Unavailable(format!("cannot start the threads of the engine: {error}"))
         })?;

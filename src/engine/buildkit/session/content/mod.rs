@@ -106,10 +106,7 @@ fn digest(text: &str) -> Result<OciDigest, Status> {
     text.parse().map_err(|_| Status::invalid_argument(format!("{text:?} is no digest")))
 }
 
-fn info(
-    layout: &Layout,
-    request: &Request<InfoRequest>,
-) -> Result<Response<InfoResponse>, Status> {
+fn info(layout: &Layout, request: &Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
     check_store(request.metadata(), false)?;
     let digest = digest(&request.get_ref().digest)?;
     let size = layout.blobs().size(&digest).ok_or_else(|| missing(&digest))?;
@@ -119,10 +116,7 @@ fn info(
 
 type Pieces = ReceiverStream<Result<ReadContentResponse, Status>>;
 
-fn read(
-    layout: &Layout,
-    request: Request<ReadContentRequest>,
-) -> Result<Response<Pieces>, Status> {
+fn read(layout: &Layout, request: Request<ReadContentRequest>) -> Result<Response<Pieces>, Status> {
     check_store(request.metadata(), false)?;
     let asked = request.into_inner();
     let digest = digest(&asked.digest)?;
