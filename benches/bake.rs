@@ -6,7 +6,10 @@
 //! ```
 //! The number is that of the rounds. Printed are medians of wall time, ratios, and the most memory
 //! that the program took, of children not counted; then the same for a run with nothing changed.
-#![expect(clippy::disallowed_methods, reason = "a bench makes files, starts programs and looks at the clock")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a bench makes files, starts programs and looks at the clock"
+)]
 #![expect(clippy::print_stdout, reason = "a bench says what it measured")]
 #![expect(clippy::print_stderr, reason = "a bench says why it measured nothing")]
 
@@ -85,7 +88,9 @@ impl Bench<'_> {
         fs::write(base.join("Dockerfile"), BASE).expect("a file can be written");
         let layers = "[workspace]\nregistry = \"bench\"\n";
         fs::write(self.tree.join("layers.toml"), layers).expect("a file can be written");
-        let mut targets = "target \"base\" {\n context = \"images/base\"\n tags = [\"bench/base\"]\n}\n".to_owned();
+        let mut targets =
+            "target \"base\" {\n context = \"images/base\"\n tags = [\"bench/base\"]\n}\n"
+                .to_owned();
         let mut names = "\"base\"".to_owned();
         for number in 0..IMAGES {
             let directory = format!("images/apps/a{number:03}");

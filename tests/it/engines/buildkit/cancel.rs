@@ -29,7 +29,9 @@ impl Bench {
 
     #[track_caller]
     fn is_gone(&self, before: &BTreeMap<String, Vec<String>>) {
-        soon(&format!("its processes are gone: {:?}", processes(&self.sleep())), || processes(&self.sleep()).is_empty());
+        soon(&format!("its processes are gone: {:?}", processes(&self.sleep())), || {
+            processes(&self.sleep()).is_empty()
+        });
         assert_eq!(&self.images(), before);
         assert_eq!(self.daemon.get("/containers/json"), serde_json::json!([]));
     }
@@ -50,7 +52,8 @@ fn ctrl_c_ends_a_build_and_what_runs_in_it_and_the_next_run_goes_on() {
             ",
         );
         let word = bench.sleep();
-        let slow = format!("FROM @/a\nRUN trap '' TERM; echo asleep; sleep {word} & sleep {word}\n");
+        let slow =
+            format!("FROM @/a\nRUN trap '' TERM; echo asleep; sleep {word} & sleep {word}\n");
         tree.write("images/b/Dockerfile", bench.named(&slow));
         let mut run = bench.start(&tree, "rebuild --jobs=1 --json");
         run.wait_for(|event| event["event"] == "log" && event["line"] == "asleep");
@@ -108,7 +111,8 @@ fn a_build_that_is_cancelled_at_any_time_leaves_nothing_or_is_a_success() {
     Bench::each(|bench| {
         let before = bench.images();
         for number in 0..16 {
-            let request = bench.request(&format!("FROM @busybox\nWORKDIR /{}-{number}\n", bench.tag));
+            let request =
+                bench.request(&format!("FROM @busybox\nWORKDIR /{}-{number}\n", bench.tag));
             let cancel = Cancel::default();
             let ended = thread::scope(|scope| {
                 scope.spawn(|| {

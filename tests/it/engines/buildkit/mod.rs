@@ -9,22 +9,21 @@
 mod cancel;
 mod failures;
 mod image;
+mod parents;
 mod stale;
 mod traffic;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
-use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::{fs, panic, thread};
 
 use imgraph::digest::OciDigest;
 use imgraph::engine::buildkit::{BuildKit, Options, Target};
@@ -90,7 +89,8 @@ impl Daemon {
     pub(super) fn ask(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         // HTTP/1.0 ends the answer with the connection.
-        write!(stream, "{method} {path} HTTP/1.0\r\nHost: docker\r\nContent-Length: 0\r\n\r\n").unwrap();
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: docker\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
@@ -256,7 +256,8 @@ impl Bench {
         let workspace = Workspace::new(&self.named(text));
         let own = fs::read_to_string(workspace.path("layers.toml")).unwrap_or_default();
         let tag = &self.tag;
-        let common = format!("[workspace]\nregistry = '{tag}'\nlabels = {{ '{LABEL}' = '{tag}' }}\n");
+        let common =
+            format!("[workspace]\nregistry = '{tag}'\nlabels = {{ '{LABEL}' = '{tag}' }}\n");
         workspace.write("layers.toml", format!("{common}{own}"));
         workspace
     }
@@ -310,7 +311,10 @@ fn images_of(daemon: &Daemon, tag: &str) -> BTreeMap<String, Vec<String>> {
     let image = |image: &Value| {
         let tags = image["RepoTags"].as_array().cloned().unwrap_or_default();
         let tags = tags.iter().map(|tag| tag.as_str().unwrap().to_owned());
-        (image["Id"].as_str().unwrap().to_owned(), tags.filter(|tag| tag != "<none>:<none>").collect())
+        (
+            image["Id"].as_str().unwrap().to_owned(),
+            tags.filter(|tag| tag != "<none>:<none>").collect(),
+        )
     };
     listed.as_array().unwrap().iter().map(image).collect()
 }

@@ -39,7 +39,9 @@ fn an_edit_of_the_same_size_and_time_is_built() {
 fn docker_build_does_not_see_it() {
     let program = variable("IMGRAPH_TEST_DOCKER_CLI").zip(variable("IMGRAPH_TEST_BUILDX"));
     let Some((docker, buildx)) = program else {
-        return aloud("buildkit  `docker build` is not compared: IMGRAPH_TEST_DOCKER_CLI is not set");
+        return aloud(
+            "buildkit  `docker build` is not compared: IMGRAPH_TEST_DOCKER_CLI is not set",
+        );
     };
     Bench::each(|bench| {
         let plugins = bench.home.path().join("config/cli-plugins");
