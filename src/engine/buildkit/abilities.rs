@@ -43,7 +43,7 @@ impl Abilities {
     /// What it cannot do, for people.
     pub(crate) fn lacks(&self) -> Vec<&'static str> {
         let all = [
-            (self.has_contexts, "pin parents that a trigger names (Docker 23 can)"),
+            (self.names_contexts, "build triggers that name other images (Docker 28 can)"),
             (self.has_epoch, "give images a fixed time (Docker 23 can)"),
             (
                 self.keeps_images || self.rewrites_times,

@@ -66,7 +66,7 @@ pub(crate) async fn run(
     };
     let solved = match (solved, trouble) {
         (_, Some(trouble)) => Err(trouble),
-        (solved, None) => solved.map_err(|ended| solve::meaning(ended, &tracker, request)),
+        (solved, None) => solved.map_err(|ended| solve::meaning(ended, &tracker, &pins.dockerfile)),
     };
     let answer = match solved {
         Ok(answer) => answer,

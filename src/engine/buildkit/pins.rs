@@ -95,9 +95,11 @@ fn edit(request: &Request, reads: &Reads, parents: &[&Parent]) -> Result<Vec<u8>
     for parent in parents {
         let uses: Vec<_> =
             reads.images.iter().filter(|image| image.reference == parent.reference).collect();
-        // What only a trigger of a base image names stands in no file.
+        // What only a trigger of a base image names stands in no file. Before 0.17 triggers cannot
+        // name images at all (dockerfile 1.11).
         if uses.is_empty() {
-            return Err(unsupported(request, parent, "only an ONBUILD of its base image names it"));
+            let why = "only an ONBUILD of its base image names it; BuildKit 0.17 (Docker 28) can";
+            return Err(unsupported(request, parent, why));
         }
         for image in uses {
             let written = request.dockerfile.get(image.span.range()).unwrap_or_default();
@@ -107,7 +109,10 @@ fn edit(request: &Request, reads: &Reads, parents: &[&Parent]) -> Result<Vec<u8>
                 UseKind::Copy | UseKind::Mount if written.contains(&parent.reference) => {
                     written.replacen(&parent.reference, &parent.pinned, 1)
                 }
-                _ => return Err(unsupported(request, parent, "a variable names it")),
+                _ => {
+                    let why = "a variable names it; BuildKit 0.10 (Docker 23) can";
+                    return Err(unsupported(request, parent, why));
+                }
             };
             edits.push((image.span, new));
         }
@@ -123,7 +128,7 @@ fn edit(request: &Request, reads: &Reads, parents: &[&Parent]) -> Result<Vec<u8>
 
 fn unsupported(request: &Request, parent: &Parent, why: &str) -> EngineError {
     EngineError::Unsupported(format!(
-        "{}: this BuildKit cannot be given another image for `{}`: {why}; BuildKit 0.10 (Docker 23) can",
+        "{}: this BuildKit cannot be given another image for `{}`: {why}",
         request.dockerfile_path.display(),
         parent.reference
     ))

@@ -21,7 +21,7 @@ use crate::engine::buildkit::session::Session;
 use crate::engine::vertex::failure::{Failure, classify};
 use crate::engine::vertex::progress::Tracker;
 use crate::engine::vertex::{self, Log};
-use crate::engine::{Cancel, EngineError, Progress, Request};
+use crate::engine::{Cancel, EngineError, Progress};
 
 /// How often a raised cancel is looked for.
 const TICK: Duration = Duration::from_millis(20);
@@ -178,8 +178,8 @@ fn causes(status: &Status) -> String {
     text
 }
 
-/// A solve that failed, as what it means.
-pub(crate) fn meaning(ended: Ended, tracker: &Tracker, request: &Request) -> EngineError {
+/// A solve that failed, as what it means for the Dockerfile that was sent.
+pub(crate) fn meaning(ended: Ended, tracker: &Tracker, dockerfile: &[u8]) -> EngineError {
     match ended {
         Ended::Cancelled => EngineError::Cancelled,
         Ended::Silent => {
@@ -197,7 +197,7 @@ pub(crate) fn meaning(ended: Ended, tracker: &Tracker, request: &Request) -> Eng
         Ended::Failed(status) => {
             let (code, details) = (i32::from(status.code()), status.details());
             let failure = Failure::new(code, status.message(), details);
-            classify(&failure, tracker, &request.dockerfile)
+            classify(&failure, tracker, dockerfile)
         }
     }
 }

@@ -53,7 +53,7 @@ impl Builder {
     /// What it cannot do, for people.
     pub fn lacks(&self) -> Vec<&'static str> {
         let all = [
-            (self.has_contexts, "pin parents that a trigger names (Docker 23 can)"),
+            (self.has_contexts, "build triggers that name other images (Docker 28 can)"),
             (self.has_attestations, "attach an SBOM or provenance (the containerd store can)"),
             (self.has_caches, "write caches but inline (the containerd store can)"),
         ];

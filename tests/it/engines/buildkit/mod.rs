@@ -9,6 +9,7 @@
 mod cancel;
 mod failures;
 mod image;
+mod parents;
 mod stale;
 mod traffic;
 mod tree;
