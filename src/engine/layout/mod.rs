@@ -157,12 +157,33 @@ impl Layout {
             digest: id.clone(),
             size: bytes.len() as u64,
         };
+        self.change_index(|index| names.iter().for_each(|name| index.point(name, &image)))
+    }
+
+    /// What a tag points at that is no reference; `None` where it is not there.
+    pub(crate) fn find(&self, tag: &str) -> Result<Option<OciDigest>, EngineError> {
+        let index = self.index()?;
+        let digest = index.names().get(tag).and_then(|digest| digest.parse().ok());
+        Ok(digest.filter(|digest| self.blobs.size(digest).is_some()))
+    }
+
+    /// Points a tag that is no reference at what a descriptor says, which has to be here.
+    pub(crate) fn point(&self, tag: &str, descriptor: &str) -> Result<(), EngineError> {
+        let blob: Blob = serde_json::from_str(descriptor)
+            .map_err(|error| failure("write", &self.index_path(), invalid(error)))?;
+        if self.blobs.size(&blob.digest) != Some(blob.size) {
+            return Err(self.broken(&blob.digest, io::ErrorKind::NotFound.into()));
+        }
+        let Blob { media_type, digest, size, .. } = blob;
+        let named = Descriptor { media_type, digest, size };
+        self.change_index(|index| index.point(&Name::tag(tag), &named))
+    }
+
+    fn change_index(&self, change: impl FnOnce(&mut Index)) -> Result<(), EngineError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.index()?;
         let mut after = before.clone();
-        for name in &names {
-            after.point(name, &image);
-        }
+        change(&mut after);
         if after == before { Ok(()) } else { self.write_index(&after) }
     }
 
@@ -269,7 +290,7 @@ impl Drop for Layout {
         if self.has_waste.load(Ordering::Relaxed) {
             self.collect().unwrap_or_default();
         } else if self.blobs.has_written() {
-            self.blobs.clear_ingest().unwrap_or_default();
+            self.blobs.leave_ingest();
         }
     }
 }
