@@ -7,6 +7,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::cache;
 use crate::engine::EngineError;
 use crate::engine::buildkit::layers::Files;
 use crate::engine::buildkit::link::{Daemon, PATIENCE, unavailable};
@@ -35,6 +36,10 @@ pub(crate) struct Abilities {
     pub(crate) rewrites_times: bool,
     /// Whether images can have attestations: BuildKit 0.11, and a store that knows indices.
     pub(crate) has_attestations: bool,
+    /// The types of caches that it reads (moby/moby `builder/builder-next/controller.go`).
+    pub(crate) reads_caches: &'static [&'static str],
+    /// The types of caches that it writes.
+    pub(crate) writes_caches: &'static [&'static str],
     /// The files of its store, where they lie on this machine.
     pub(crate) files: Option<Files>,
 }
@@ -48,6 +53,10 @@ impl Abilities {
             (
                 self.keeps_images || self.rewrites_times,
                 "give what RUN writes a fixed time (BuildKit 0.13 can)",
+            ),
+            (
+                self.writes_caches.len() > 1,
+                "write caches apart from images (the containerd store can)",
             ),
             (self.has_attestations, "attach an SBOM or provenance (the containerd store can)"),
         ];
@@ -91,6 +100,16 @@ pub(crate) async fn probe(
                 has_epoch: buildkit.is_some(),
                 has_attestations: buildkit.is_some() && is_containerd,
                 rewrites_times: false,
+                reads_caches: if is_containerd {
+                    &["registry", "local", "gha"]
+                } else {
+                    &["registry", "local"]
+                },
+                writes_caches: if is_containerd {
+                    &["registry", "local", "inline", "gha"]
+                } else {
+                    &["inline"]
+                },
                 files: Some(Files { root: PathBuf::from(info.docker_root_dir), graph_driver }),
             })
         }
@@ -108,6 +127,8 @@ pub(crate) async fn probe(
                 has_epoch: true,
                 has_attestations: true,
                 rewrites_times: numbers >= Some(REWRITES_SINCE),
+                reads_caches: &cache::READ,
+                writes_caches: &cache::WRITTEN,
                 files: None,
             })
         }

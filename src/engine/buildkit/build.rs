@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
-use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, SolveResponse};
+use bollard_buildkit_proto::moby::buildkit::v1::SolveResponse;
 
-use crate::cache::{Cache, CacheError};
 use crate::context::{Entry, EntryKind};
 use crate::digest::{Digest, Hasher, OciDigest};
 use crate::engine::buildkit::BuildKit;
 use crate::engine::buildkit::abilities::Abilities;
+use crate::engine::buildkit::caches::Caches;
 use crate::engine::buildkit::given::Given;
 use crate::engine::buildkit::link::Link;
 use crate::engine::buildkit::pins::{self, Pins};
@@ -48,14 +48,16 @@ pub(crate) async fn run(
 
     warn(engine, abilities, request, progress);
     pull(engine, request, cancel).await?;
-    let caches = caches(request)?;
+    let warned = &engine.warned;
+    let caches =
+        Caches::new(request, abilities, &engine.stores, |text| warned.once(text, progress))?;
     let mut frontend = frontend(request, abilities, &names, (&pins, &session));
-    frontend.extend(cache_imports(&caches).map(|json| ("cache-imports".to_owned(), json)));
+    frontend.extend(caches.imports().map(|json| ("cache-imports".to_owned(), json)));
     let solve = Solve {
         entitlements: entitlements(request),
         frontend,
         exporters: vec![engine.images.exporter(abilities, request.epoch)],
-        cache: caches,
+        cache: caches.options.clone(),
     };
     let mut tracker = Tracker::new(&request.parents);
     let (solved, written) =
@@ -75,6 +77,9 @@ pub(crate) async fn run(
             return Err(error);
         }
     };
+    if let Some(manifest) = answer.exporter_response.get("cache.manifest") {
+        caches.note_written(manifest, |text| warned.once(text, progress));
+    }
     let id = built_id(&answer)?;
     let mut output = engine.images.output(&id).await?;
     if !request.references.is_empty() {
@@ -100,7 +105,7 @@ async fn session(
 ) -> Result<Arc<Session>, EngineError> {
     let given = Given::new(request, &engine.root, &engine.environment)?;
     let offer = Offer {
-        layout: engine.images.layout().cloned(),
+        stores: Arc::clone(&engine.stores),
         credentials: engine.credentials.clone(),
         given: given.into(),
     };
@@ -236,33 +241,6 @@ async fn pull(engine: &BuildKit, request: &Request, cancel: &Cancel) -> Result<(
     }
     let externals: Vec<String> = pins::externals(request).into_iter().collect();
     engine.images.pull(&externals, &request.platform, (&engine.credentials, cancel)).await
-}
-
-/// Where steps are read from and written to besides the daemon's own cache.
-fn caches(request: &Request) -> Result<CacheOptions, EngineError> {
-    Ok(CacheOptions {
-        imports: request.cache_from.iter().map(|text| cache(text)).collect::<Result<_, _>>()?,
-        exports: request.cache_to.iter().map(|text| cache(text)).collect::<Result<_, _>>()?,
-        ..CacheOptions::default()
-    })
-}
-
-fn cache(text: &str) -> Result<CacheOptionsEntry, EngineError> {
-    let cache: Cache =
-        text.parse().map_err(|error: CacheError| EngineError::Unsupported(error.to_string()))?;
-    let attrs = cache.attributes.into_iter().collect();
-    Ok(CacheOptionsEntry { r#type: cache.kind, attrs })
-}
-
-/// Caches to read, as the frontend takes them (moby/buildkit `client/solve.go`,
-/// `parseCacheOptions`): it asks them before it solves.
-fn cache_imports(caches: &CacheOptions) -> Option<String> {
-    let entry = |cache: &CacheOptionsEntry| {
-        let attributes: BTreeMap<&String, &String> = cache.attrs.iter().collect();
-        serde_json::json!({ "Type": cache.r#type, "Attrs": attributes })
-    };
-    let entries: Vec<serde_json::Value> = caches.imports.iter().map(entry).collect();
-    (!entries.is_empty()).then(|| serde_json::Value::from(entries).to_string())
 }
 
 /// What a build may do that not every build may.

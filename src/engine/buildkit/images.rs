@@ -27,14 +27,6 @@ pub(crate) enum Images {
 }
 
 impl Images {
-    /// Our layout, if they are in one.
-    pub(crate) fn layout(&self) -> Option<&Arc<Layout>> {
-        match self {
-            Self::Docker(_) => None,
-            Self::Layout(layout) => Some(layout),
-        }
-    }
-
     /// Where BuildKit finds a parent: in the daemon's store under its immutable key tag, or in our
     /// layout, which it asks the session for (moby/buildkit `frontend/dockerui/namedcontext.go`).
     pub(crate) fn locate(&self, parent: &Parent) -> String {

@@ -103,7 +103,7 @@ impl Link {
         offer: &Offer,
     ) -> Result<Session, EngineError> {
         let id = random_id();
-        let headers = Session::headers(&id, shared_key, offer);
+        let headers = Session::headers(&id, shared_key);
         let stream = match daemon {
             Daemon::Docker(api) => api.upgrade("/session", &headers).await?,
             Daemon::Buildkitd(_) => self.called_session(&headers).await?,

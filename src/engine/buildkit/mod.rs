@@ -7,6 +7,7 @@
 
 mod abilities;
 mod build;
+mod caches;
 mod given;
 mod images;
 mod layers;
@@ -30,6 +31,7 @@ use crate::digest::{Digest, OciDigest};
 use crate::engine::buildkit::abilities::Abilities;
 use crate::engine::buildkit::images::Images;
 use crate::engine::buildkit::link::{Daemon, Link};
+use crate::engine::buildkit::session::content::Stores;
 use crate::engine::buildkit::store::Store;
 use crate::engine::docker::api::Api;
 use crate::engine::docker::credentials::Credentials;
@@ -97,6 +99,8 @@ pub struct BuildKit {
     class: &'static str,
     daemon: Daemon,
     images: Images,
+    /// What a daemon reads and writes through its session.
+    stores: Arc<Stores>,
     link: Mutex<Option<Arc<Link>>>,
     abilities: OnceLock<Abilities>,
     credentials: Arc<Credentials>,
@@ -115,13 +119,16 @@ impl BuildKit {
             EngineError::Unavailable(format!("cannot start the threads of the engine: {error}"))
         })?;
         let class = options.target.class();
-        let (daemon, images) = match options.target {
+        let (daemon, images, stores) = match options.target {
             Target::Docker(endpoint) => {
                 let api = Arc::new(Api::new(endpoint));
-                (Daemon::Docker(Arc::clone(&api)), Images::Docker(Store::new(api)))
+                let images = Images::Docker(Store::new(Arc::clone(&api)));
+                (Daemon::Docker(api), images, Stores::default())
             }
             Target::Buildkitd { endpoint, layout } => {
-                (Daemon::Buildkitd(endpoint), Images::Layout(Arc::new(Layout::new(layout))))
+                let layout = Arc::new(Layout::new(layout));
+                let stores = Stores::with_images(&layout);
+                (Daemon::Buildkitd(endpoint), Images::Layout(layout), stores)
             }
         };
         Ok(Self {
@@ -129,6 +136,7 @@ impl BuildKit {
             class,
             daemon,
             images,
+            stores: Arc::new(stores),
             link: Mutex::default(),
             abilities: OnceLock::new(),
             credentials: Arc::new(options.credentials),

@@ -107,6 +107,12 @@ impl Blobs {
         absent_is_fine(fs::remove_dir_all(&self.ingest))
     }
 
+    /// Removes the place where blobs are written, if nothing is being written: there may be others who
+    /// write into a cache.
+    pub(crate) fn leave_ingest(&self) {
+        fs::remove_dir(&self.ingest).unwrap_or_default();
+    }
+
     /// Removes the blobs that are not to be kept.
     pub(crate) fn sweep(&self, keep: &BTreeSet<OciDigest>) -> io::Result<()> {
         let listed = match fs::read_dir(&self.directory) {

@@ -61,11 +61,15 @@ impl Index {
     /// Points a reference at an image, if it does not already, and says so. The image before, if
     /// there was one, loses this name and nothing else.
     pub(crate) fn point(&mut self, called: &Name, image: &Descriptor) -> bool {
+        let mut annotations = json!({ NAME: called.short });
+        if let Some(full) = &called.full {
+            annotations[FULL_NAME] = json!(full);
+        }
         let entry = json!({
             "mediaType": image.media_type,
             "digest": image.digest,
             "size": image.size,
-            "annotations": { NAME: called.short, FULL_NAME: called.full },
+            "annotations": annotations,
         });
         let Some(Value::Array(entries)) = self.0.get_mut("manifests") else { return false };
         let known = entries.iter().position(|entry| name(entry) == Some(&*called.short));
@@ -91,8 +95,8 @@ pub(crate) struct Descriptor {
 pub(crate) struct Name {
     /// As people write it, with its tag.
     pub(crate) short: String,
-    /// In full.
-    full: String,
+    /// In full, where it is a reference.
+    full: Option<String>,
 }
 
 impl Name {
@@ -103,8 +107,13 @@ impl Name {
         let tag = parsed.tag_or_latest().ok_or_else(|| wrong("there is no tag".to_owned()))?;
         Ok(Self {
             short: format!("{}:{tag}", parsed.familiar_repository()),
-            full: format!("{}:{tag}", parsed.repository()),
+            full: Some(format!("{}:{tag}", parsed.repository())),
         })
+    }
+
+    /// A name that is no reference.
+    pub(crate) fn tag(tag: &str) -> Self {
+        Self { short: tag.to_owned(), full: None }
     }
 }
 

@@ -164,6 +164,26 @@ impl Layout {
         })
     }
 
+    /// What a tag points at that is no reference; `None` where it is not there.
+    pub(crate) fn find(&self, tag: &str) -> Result<Option<OciDigest>, EngineError> {
+        let digest = self.index.look(|index| {
+            index.names().get(tag).and_then(|digest| digest.parse().ok())
+        })?;
+        Ok(digest.filter(|digest| self.blobs.size(digest).is_some()))
+    }
+
+    /// Points a tag that is no reference at what a descriptor says, which has to be here.
+    pub(crate) fn point(&self, tag: &str, descriptor: &str) -> Result<(), EngineError> {
+        let blob: Blob = serde_json::from_str(descriptor)
+            .map_err(|error| failure("write", &self.root.join("index.json"), invalid(error)))?;
+        if self.blobs.size(&blob.digest) != Some(blob.size) {
+            return Err(self.broken(&blob.digest, io::ErrorKind::NotFound.into()));
+        }
+        let Blob { media_type, digest, size, .. } = blob;
+        let named = Descriptor { media_type, digest, size };
+        self.index.change(|index| index.point(&Name::tag(tag), &named))
+    }
+
     /// Removes an image that nothing refers to any more: its blobs go when no build runs.
     pub(crate) fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {
         let is_named = |index: &Index| index.digests().any(|digest| digest == id.as_str());
@@ -248,7 +268,7 @@ impl Drop for Layout {
         if self.has_waste.load(Ordering::Relaxed) {
             self.collect().unwrap_or_default();
         } else if self.blobs.has_written() {
-            self.blobs.clear_ingest().unwrap_or_default();
+            self.blobs.leave_ingest();
         }
     }
 }

@@ -31,14 +31,13 @@ use crate::engine::buildkit::given::Given;
 use crate::engine::buildkit::link::WINDOW;
 use crate::engine::buildkit::served::Served;
 use crate::engine::buildkit::session::auth::Auth;
-use crate::engine::buildkit::session::content::Content;
+use crate::engine::buildkit::session::content::{Content, Stores};
 use crate::engine::buildkit::session::files::Files;
 use crate::engine::buildkit::session::health::{Health, Pulse};
 use crate::engine::buildkit::session::secrets::Secrets;
 use crate::engine::buildkit::session::ssh::Ssh;
 use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::stream::Stream;
-use crate::engine::layout::Layout;
 
 /// The calls that are answered, as the daemon is told when the session opens. It does not try others.
 const METHODS: [&str; 6] = [
@@ -108,8 +107,8 @@ impl Drop for Serving {
 /// What a session can be asked for beside files.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
-    /// The images, where we keep them and not the daemon.
-    pub(crate) layout: Option<Arc<Layout>>,
+    /// The images, where we keep them and not the daemon, and caches in directories.
+    pub(crate) stores: Arc<Stores>,
     /// Registry credentials.
     pub(crate) credentials: Arc<Credentials>,
     /// Secrets and agents.
@@ -131,13 +130,8 @@ pub(crate) struct Session {
 
 impl Session {
     /// The headers that open a session with a shared key.
-    pub(crate) fn headers(
-        id: &str,
-        shared_key: &str,
-        offer: &Offer,
-    ) -> BTreeMap<&'static str, Vec<String>> {
-        let images = if offer.layout.is_some() { &content::METHODS[..] } else { &[] };
-        let methods = METHODS.iter().chain(images).map(|method| (*method).to_owned());
+    pub(crate) fn headers(id: &str, shared_key: &str) -> BTreeMap<&'static str, Vec<String>> {
+        let methods = METHODS.iter().chain(&content::METHODS).map(|method| (*method).to_owned());
         BTreeMap::from([
             ("X-Docker-Expose-Session-Uuid", vec![id.to_owned()]),
             ("X-Docker-Expose-Session-Name", vec!["imgraph".to_owned()]),
@@ -160,7 +154,7 @@ impl Session {
             .add_service(AuthServer::new(Auth(Arc::clone(&offer.credentials))))
             .add_service(SecretsServer::new(Secrets(Arc::clone(&offer.given))))
             .add_service(SshServer::new(Ssh(Arc::clone(&offer.given))))
-            .add_optional_service(offer.layout.clone().map(Content));
+            .add_service(Content(Arc::clone(&offer.stores)));
         // After the one connection there is none to wait for, and the server must not end.
         let connections = tokio_stream::StreamExt::chain(
             tokio_stream::once(Ok::<_, std::io::Error>(stream)),

@@ -1,4 +1,5 @@
-//! `Content`: the daemon reads parents from our image layout, and writes what it built into it.
+//! `Content`: the daemon reads parents from our image layout, and writes what it built into it; and
+//! the same with caches in directories.
 //!
 //! It asks for blobs by their digests alone, writes only those that are not there, and names the
 //! store that it means in a header. Source: moby/buildkit `session/content`, `exporter/oci`,
@@ -8,12 +9,14 @@ mod messages;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::File;
 use std::future::ready;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc::{self, Sender};
@@ -47,15 +50,62 @@ const WRITE: &str = "/containerd.services.content.v1.Content/Write";
 const HEADER: &str = "buildkit-attachable-store-id";
 /// The store that the exporter writes to.
 const EXPORT: &str = "export";
+/// How the names of stores begin that named contexts are in.
+const PARENTS: &str = "oci:";
+/// How the names of stores begin that caches are in.
+const CACHES: &str = "local:";
 
 /// Bytes sent at once: as many as a daemon asks for at once.
 const CHUNK: usize = 1024 * 1024;
 /// The most that a message of a write may weigh; containerd sends 8 MiB at most.
 const LARGEST: usize = 16 * 1024 * 1024;
 
+/// The layouts that a daemon may ask for, by the names of stores. All sessions have the same: what a
+/// name means is the same for every build.
+#[derive(Debug, Default)]
+pub(crate) struct Stores(Mutex<BTreeMap<String, Arc<Layout>>>);
+
+impl Stores {
+    /// The stores where this layout keeps the images.
+    pub(crate) fn with_images(layout: &Arc<Layout>) -> Self {
+        let names = [EXPORT.to_owned(), format!("{PARENTS}{STORE}")];
+        Self(Mutex::new(names.map(|name| (name, Arc::clone(layout))).into()))
+    }
+
+    /// The layout in the directory of a cache, and from now on a store under this name.
+    pub(crate) fn cache(&self, name: &str, directory: PathBuf) -> Arc<Layout> {
+        let mut stores = self.lock();
+        let layout = || Arc::new(Layout::new(directory));
+        Arc::clone(stores.entry(format!("{CACHES}{name}")).or_insert_with(layout))
+    }
+
+    /// The one that a call means. Of several headers the first counts.
+    fn meant(&self, metadata: &MetadataMap) -> Result<Arc<Layout>, Status> {
+        let name = name(metadata);
+        let found = self.lock().get(name).cloned();
+        found.ok_or_else(|| Status::not_found(format!("unknown store {name}")))
+    }
+
+    /// The same, if it may be written to.
+    fn meant_to_write(&self, metadata: &MetadataMap) -> Result<Arc<Layout>, Status> {
+        if name(metadata).starts_with(PARENTS) {
+            return Err(Status::not_found("this store is only read"));
+        }
+        self.meant(metadata)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Layout>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name(metadata: &MetadataMap) -> &str {
+    metadata.get(HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
 /// The service.
 #[derive(Clone, Debug)]
-pub(crate) struct Content(pub(crate) Arc<Layout>);
+pub(crate) struct Content(pub(crate) Arc<Stores>);
 
 impl NamedService for Content {
     const NAME: &'static str = "containerd.services.content.v1.Content";
@@ -73,18 +123,18 @@ impl Service<http::Request<Body>> for Content {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Answer {
-        let layout = Arc::clone(&self.0);
+        let stores = Arc::clone(&self.0);
         match request.uri().path() {
             INFO => Box::pin(async {
-                let serve = service_fn(move |request| ready(info(&layout, &request)));
+                let serve = service_fn(move |request| ready(info(&stores, &request)));
                 Ok(Grpc::new(ProstCodec::default()).unary(serve, request).await)
             }),
             READ => Box::pin(async {
-                let serve = service_fn(move |request| ready(read(&layout, request)));
+                let serve = service_fn(move |request| ready(read(&stores, request)));
                 Ok(Grpc::new(ProstCodec::default()).server_streaming(serve, request).await)
             }),
             WRITE => Box::pin(async {
-                let serve = service_fn(move |request| ready(write(Arc::clone(&layout), request)));
+                let serve = service_fn(move |request| ready(write(&stores, request)));
                 let codec = ProstCodec::default();
                 let mut grpc = Grpc::new(codec).max_decoding_message_size(LARGEST);
                 Ok(grpc.streaming(serve, request).await)
@@ -97,19 +147,12 @@ impl Service<http::Request<Body>> for Content {
     }
 }
 
-/// Whether a call means our layout. Of several headers the first counts.
-fn check_store(metadata: &MetadataMap, may_write: bool) -> Result<(), Status> {
-    let store = metadata.get(HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_ours = store == EXPORT || (!may_write && store.strip_prefix("oci:") == Some(STORE));
-    if is_ours { Ok(()) } else { Err(Status::not_found(format!("unknown store {store}"))) }
-}
-
 fn digest(text: &str) -> Result<OciDigest, Status> {
     text.parse().map_err(|_| Status::invalid_argument(format!("{text:?} is no digest")))
 }
 
-fn info(layout: &Layout, request: &Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
-    check_store(request.metadata(), false)?;
+fn info(stores: &Stores, request: &Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
+    let layout = stores.meant(request.metadata())?;
     let digest = digest(&request.get_ref().digest)?;
     let size = layout.blobs().size(&digest).ok_or_else(|| missing(&digest))?;
     let info = Info { digest: digest.to_string(), size: signed(size) };
@@ -118,8 +161,8 @@ fn info(layout: &Layout, request: &Request<InfoRequest>) -> Result<Response<Info
 
 type Pieces = ReceiverStream<Result<ReadContentResponse, Status>>;
 
-fn read(layout: &Layout, request: Request<ReadContentRequest>) -> Result<Response<Pieces>, Status> {
-    check_store(request.metadata(), false)?;
+fn read(stores: &Stores, request: Request<ReadContentRequest>) -> Result<Response<Pieces>, Status> {
+    let layout = stores.meant(request.metadata())?;
     let asked = request.into_inner();
     let digest = digest(&asked.digest)?;
     let blob = layout.blobs().open(&digest).map_err(|_| missing(&digest))?;
@@ -163,10 +206,10 @@ async fn send(
 type States = ReceiverStream<Result<WriteContentResponse, Status>>;
 
 fn write(
-    layout: Arc<Layout>,
+    stores: &Stores,
     request: Request<Streaming<WriteContentRequest>>,
 ) -> Result<Response<States>, Status> {
-    check_store(request.metadata(), true)?;
+    let layout = stores.meant_to_write(request.metadata())?;
     let (sender, receiver) = mpsc::channel(2);
     tokio::spawn(async move {
         let taken = take(layout, request.into_inner(), &sender).await;

@@ -28,7 +28,7 @@ impl Bench {
             tokio_stream::once(Ok::<_, std::io::Error>(Stream::new(ours))),
             tokio_stream::pending(),
         );
-        let router = Server::builder().add_service(Content(Arc::clone(&layout)));
+        let router = Server::builder().add_service(Content(Arc::new(Stores::with_images(&layout))));
         tokio::spawn(router.serve_with_incoming(incoming));
         let mut theirs = Some(TokioIo::new(theirs));
         let connect = service_fn(move |_| {
