@@ -166,9 +166,9 @@ impl Layout {
 
     /// What a tag points at that is no reference; `None` where it is not there.
     pub(crate) fn find(&self, tag: &str) -> Result<Option<OciDigest>, EngineError> {
-        let digest = self.index.look(|index| {
-            index.names().get(tag).and_then(|digest| digest.parse().ok())
-        })?;
+        let digest = self
+            .index
+            .look(|index| index.names().get(tag).and_then(|digest| digest.parse().ok()))?;
         Ok(digest.filter(|digest| self.blobs.size(digest).is_some()))
     }
 

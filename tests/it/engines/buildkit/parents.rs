@@ -53,7 +53,10 @@ fn two_parents_of_one_repository_are_told_apart() {
         ];
         let built = bench.build(&Request { parents, ..bench.request(dockerfile) }).unwrap();
         let id = built.output.id.as_str();
-        assert_eq!((bench.text(id, "who"), bench.text(id, "other")), ("one\n".into(), "two\n".into()));
+        assert_eq!(
+            (bench.text(id, "who"), bench.text(id, "other")),
+            ("one\n".into(), "two\n".into())
+        );
     });
 }
 
