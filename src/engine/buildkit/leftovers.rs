@@ -66,6 +66,7 @@ impl Leftovers {
 
 #[cfg(test)]
 mod tests {
+    use bollard_buildkit_proto::google::protobuf::Timestamp;
     use bollard_buildkit_proto::moby::buildkit::v1::{Vertex, VertexLog, VertexStatus};
 
     use super::*;
@@ -73,7 +74,7 @@ mod tests {
     fn begins(name: &str) -> StatusResponse {
         let (digest, name) = (format!("digest of {name}"), name.to_owned());
         let vertex =
-            Vertex { digest, name, started: Some(Default::default()), ..Vertex::default() };
+            Vertex { digest, name, started: Some(Timestamp::default()), ..Vertex::default() };
         StatusResponse { vertexes: vec![vertex], ..StatusResponse::default() }
     }
 
@@ -85,7 +86,7 @@ mod tests {
             .logs
             .push(VertexLog { vertex: run.vertexes[0].digest.clone(), ..VertexLog::default() });
         let mut ends = run.clone();
-        ends.vertexes[0].completed = Some(Default::default());
+        ends.vertexes[0].completed = Some(Timestamp::default());
         for next in [prints, ends] {
             let mut leftovers = Leftovers::default();
             assert!(!leftovers.has_beginning());

@@ -98,7 +98,7 @@ fn lay(tree: &mut Tree, layer: &[u8]) {
             }
         }
         match entry.header().entry_type() {
-            EntryType::Directory => item.kind = "directory".to_owned(),
+            EntryType::Directory => "directory".clone_into(&mut item.kind),
             EntryType::Symlink => {
                 let target = entry.link_name().unwrap().unwrap().display().to_string();
                 item.kind = format!("link {target}");
@@ -108,7 +108,7 @@ fn lay(tree: &mut Tree, layer: &[u8]) {
                 item = tree[&target].clone();
             }
             _ => {
-                item.kind = "file".to_owned();
+                "file".clone_into(&mut item.kind);
                 entry.read_to_end(&mut item.content).unwrap();
             }
         }

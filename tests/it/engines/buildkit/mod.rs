@@ -274,11 +274,11 @@ impl Bench {
 
     /// Starts `imgraph` with this daemon, and lets it run.
     pub(super) fn start(&self, workspace: &Workspace, arguments: &str) -> Running {
-        workspace.start_command(self.command(workspace, arguments, &self.daemon.socket))
+        workspace.start_command(Self::command(workspace, arguments, &self.daemon.socket))
     }
 
     /// `imgraph` with arguments and with the daemon that is behind a socket.
-    pub(super) fn command(&self, workspace: &Workspace, arguments: &str, socket: &Path) -> Command {
+    pub(super) fn command(workspace: &Workspace, arguments: &str, socket: &Path) -> Command {
         let mut command = workspace.command_with("buildkit", arguments);
         command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
         command

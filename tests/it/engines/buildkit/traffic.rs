@@ -117,11 +117,11 @@ fn a_run_without_work_asks_the_daemon_once() {
             ",
         );
         let run = || {
-            let command = bench.command(&tree, "rebuild --jobs=1", &proxy.socket);
+            let command = Bench::command(&tree, "rebuild --jobs=1", &proxy.socket);
             tree.start_command(command).finish().exits(0)
         };
         run().mentions("3 planned · 3 built");
-        eprintln!("{:?}", proxy.requests());
+        proxy.requests();
         run().says("nothing to do: 3 images are up to date  [TIME]\n");
         assert_eq!(proxy.requests(), ["GET /images/json"]);
     });
