@@ -8,13 +8,11 @@ use super::*;
 
 /// A repository of nobody else in the registry for tests.
 fn repository(name: &str) -> Option<String> {
-    match std::env::var("IMGRAPH_TEST_REGISTRY") {
-        Ok(registry) => Some(format!("{registry}/imgraph-{}/{name}", std::process::id())),
-        Err(_) => {
-            eprintln!("skipped: IMGRAPH_TEST_REGISTRY names no registry");
-            None
-        }
-    }
+    let Ok(registry) = std::env::var("IMGRAPH_TEST_REGISTRY") else {
+        eprintln!("skipped: IMGRAPH_TEST_REGISTRY names no registry");
+        return None;
+    };
+    Some(format!("{registry}/imgraph-{}/{name}", std::process::id()))
 }
 
 /// A registry that nobody listens as.
