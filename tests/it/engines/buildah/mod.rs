@@ -30,7 +30,7 @@ use super::bench::{busybox, entries, processes, shown};
 /// A store with a base image `acme/base:0.1.0` (busybox) in it; taken away when dropped.
 pub(super) struct Bench {
     pub(super) home: tempfile::TempDir,
-    engine: Buildah,
+    pub(super) engine: Buildah,
     base: Built,
     builds: AtomicU32,
 }

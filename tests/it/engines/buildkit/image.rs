@@ -47,7 +47,7 @@ impl Bench {
     }
 
     /// The layers of an image as they are exported, base first.
-    fn layers(&self, image: &str) -> Vec<Vec<u8>> {
+    pub(super) fn layers(&self, image: &str) -> Vec<Vec<u8>> {
         let (status, archive) = self.daemon.ask("GET", &format!("/images/{image}/get"));
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&archive));
         let mut members = BTreeMap::new();

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up fails the test")]
 
 mod cancel;
+mod content;
 mod failures;
 mod image;
 mod parents;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::*;
 
 /// A socket that leads to a daemon, and notes what goes through.
-struct Proxy {
-    socket: PathBuf,
+pub(super) struct Proxy {
+    pub(super) socket: PathBuf,
     noted: Arc<Noted>,
 }
 
@@ -24,7 +24,7 @@ struct Noted {
 }
 
 impl Proxy {
-    fn new(bench: &Bench) -> Self {
+    pub(super) fn new(bench: &Bench) -> Self {
         let socket = bench.home.path().join("proxy.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let noted: Arc<Noted> = Arc::default();
@@ -50,7 +50,7 @@ impl Proxy {
     }
 
     /// What was asked since the last time.
-    fn requests(&self) -> Vec<String> {
+    pub(super) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.noted.requests.lock().unwrap())
     }
 
