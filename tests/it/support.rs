@@ -171,6 +171,18 @@ impl Workspace {
         Running::start(self.root(), command).finish()
     }
 
+    /// Runs `imgraph rebuild` with another engine, with variables in its environment.
+    pub(crate) fn rebuild_with(
+        &self,
+        engine: &str,
+        arguments: &str,
+        environment: &[(&str, &str)],
+    ) -> Outcome {
+        let mut command = self.command_with(engine, &format!("rebuild --jobs=1 {arguments}"));
+        command.envs(environment.iter().copied());
+        Running::start(self.root(), command).finish()
+    }
+
     /// Starts `imgraph`, and lets it run.
     pub(crate) fn start(&self, arguments: &str) -> Running {
         Running::start(self.root(), self.command(arguments))
@@ -178,11 +190,15 @@ impl Workspace {
 
     /// `imgraph` with arguments, where nothing of the machine gets in.
     pub(crate) fn command(&self, arguments: &str) -> Command {
+        self.command_with("simulate", arguments)
+    }
+
+    fn command_with(&self, engine: &str, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_imgraph"));
         command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "PATH"));
         command.env("HOME", self.home.path()).env("LANG", "C.UTF-8");
         command.current_dir(self.root()).stdin(Stdio::null());
-        command.args(["--engine", "simulate"]).args(arguments.split_whitespace());
+        command.args(["--engine", engine]).args(arguments.split_whitespace());
         command
     }
 }
