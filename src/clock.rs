@@ -19,6 +19,12 @@ impl Timer {
         Self(Instant::now())
     }
 
+    /// As if it had been started so long ago.
+    #[cfg(test)]
+    pub(crate) fn started(ago: Duration) -> Self {
+        Self(Instant::now().checked_sub(ago).expect("the machine has run for so long"))
+    }
+
     /// The time since it was started, in milliseconds.
     pub fn elapsed(&self) -> u64 {
         u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)

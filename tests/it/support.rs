@@ -171,6 +171,18 @@ impl Workspace {
         Running::start(self.root(), command).finish()
     }
 
+    /// Runs `imgraph rebuild` with another engine, with variables in its environment.
+    pub(crate) fn rebuild_with(
+        &self,
+        engine: &str,
+        arguments: &str,
+        environment: &[(&str, &str)],
+    ) -> Outcome {
+        let mut command = self.command_with(engine, &format!("rebuild --jobs=1 {arguments}"));
+        command.envs(environment.iter().copied());
+        Running::start(self.root(), command).finish()
+    }
+
     /// Starts `imgraph`, and lets it run.
     pub(crate) fn start(&self, arguments: &str) -> Running {
         Running::start(self.root(), self.command(arguments))

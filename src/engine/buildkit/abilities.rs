@@ -3,14 +3,12 @@
 use std::path::PathBuf;
 
 use bollard_buildkit_proto::moby::buildkit::v1::InfoRequest;
-use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use tonic::Code;
-use tonic::transport::Channel;
 
 use crate::cache;
 use crate::engine::EngineError;
 use crate::engine::buildkit::layers::Files;
-use crate::engine::buildkit::link::{Daemon, PATIENCE, unavailable};
+use crate::engine::buildkit::link::{Daemon, Link, PATIENCE, unavailable};
 use crate::engine::docker::endpoint::Endpoint;
 use crate::image::Platform;
 
@@ -74,11 +72,8 @@ const BUILDKIT_NAMES_SINCE: (u32, u32) = (0, 16);
 const REWRITES_SINCE: (u32, u32) = (0, 13);
 
 /// Asks.
-pub(crate) async fn probe(
-    daemon: &Daemon,
-    control: &ControlClient<Channel>,
-) -> Result<Abilities, EngineError> {
-    let buildkit = buildkit_version(control).await?;
+pub(crate) async fn probe(daemon: &Daemon, link: &Link) -> Result<Abilities, EngineError> {
+    let buildkit = buildkit_version(daemon, link).await?;
     match daemon {
         Daemon::Docker(api) => {
             let (version, info) = tokio::try_join!(api.version(), api.info())?;
@@ -143,10 +138,11 @@ fn too_old(endpoint: &Endpoint) -> EngineError {
 }
 
 /// The version; `None` before 0.11, which has no way to tell.
-async fn buildkit_version(control: &ControlClient<Channel>) -> Result<Option<String>, EngineError> {
-    let mut control = control.clone();
+async fn buildkit_version(daemon: &Daemon, link: &Link) -> Result<Option<String>, EngineError> {
+    let mut control = link.control.clone();
     let asked = tokio::time::timeout(PATIENCE, control.info(InfoRequest {})).await;
     let answer = asked.map_err(|_| {
+        link.give_up();
         let text = format!("BuildKit gives no answer within {} s", PATIENCE.as_secs());
         EngineError::Unavailable(text)
     })?;
@@ -156,7 +152,7 @@ async fn buildkit_version(control: &ControlClient<Channel>) -> Result<Option<Str
             Ok(Some(version.map_or_else(|| "of unknown version".to_owned(), |it| it.version)))
         }
         Err(status) if status.code() == Code::Unimplemented => Ok(None),
-        Err(status) => Err(unavailable(&status)),
+        Err(status) => Err(unavailable(daemon, &status)),
     }
 }
 

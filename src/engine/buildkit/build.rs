@@ -33,11 +33,15 @@ pub(crate) async fn run(
     if cancel.is_raised() {
         return Err(EngineError::Cancelled);
     }
-    let abilities = engine.abilities().await?;
-    let link = engine.link().await?;
+    let (abilities, link) = solve::unless_cancelled(cancel, async {
+        let abilities = engine.abilities().await?;
+        Ok((abilities, engine.link().await?))
+    })
+    .await?;
     let pins = Pins::new(request, abilities.has_contexts, &|parent| engine.images.locate(parent))?;
     let names = Names::new(request, &pins, abilities);
-    let session = session(engine, &link, request, &names).await?;
+    let session = session(engine, &link, request, &names);
+    let session = solve::unless_cancelled(cancel, session).await?;
     let dockerfile = Served::Memory(vec![
         (FILENAME.to_owned(), pins.dockerfile.clone()),
         (format!("{FILENAME}.dockerignore"), names.ignore.clone().into_bytes()),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage;
@@ -14,6 +14,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio_rustls::rustls::Error as TlsError;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataKey;
@@ -23,6 +24,7 @@ use tonic::{Request, Status, Streaming};
 use crate::engine::EngineError;
 use crate::engine::buildkit::random_id;
 use crate::engine::buildkit::session::{Offer, Session};
+use crate::engine::buildkit::solve::causes;
 use crate::engine::docker::api::{Api, ApiError};
 use crate::engine::docker::endpoint::Endpoint;
 use crate::engine::docker::stream::{Protocol, Stream};
@@ -60,14 +62,14 @@ impl Link {
             Daemon::Docker(api) => api.upgrade("/grpc", &BTreeMap::new()).await?,
             Daemon::Buildkitd(endpoint) => {
                 let stream = Stream::connect(endpoint, Protocol::Http2).await;
-                stream.map_err(|error| {
-                    EngineError::Unavailable(format!("cannot connect to {endpoint}: {error}"))
-                })?
+                stream.map_err(|error| unconnected(endpoint, &error))?
             }
         };
         let is_closed = Arc::new(AtomicBool::new(false));
+        let failure = Arc::default();
         let stream = stream.noting_its_end(Arc::clone(&is_closed));
-        let control = ControlClient::new(channel(stream).await?)
+        let stream = stream.noting_its_failure(Arc::clone(&failure));
+        let control = ControlClient::new(channel(stream, failure).await?)
             .max_decoding_message_size(LARGEST_MESSAGE)
             .max_encoding_message_size(LARGEST_MESSAGE);
         let sessions = AsyncMutex::new(BTreeMap::new());
@@ -79,6 +81,11 @@ impl Link {
         !self.is_closed.load(Ordering::Relaxed)
     }
 
+    /// Does not use it any more: the daemon does not answer on it.
+    pub(crate) fn give_up(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
     /// The session for builds of one kind: an open one, else a new one.
     pub(crate) async fn session(
         &self,
@@ -87,7 +94,7 @@ impl Link {
         (kind, offer): (&str, &Offer),
     ) -> Result<Arc<Session>, EngineError> {
         let mut sessions = self.sessions.lock().await;
-        if let Some(session) = sessions.get(kind).filter(|session| session.is_open()) {
+        if let Some(session) = sessions.get(kind).filter(|session| session.is_usable()) {
             return Ok(Arc::clone(session));
         }
         let session = Arc::new(self.open_session(daemon, shared_key, offer).await?);
@@ -106,7 +113,15 @@ impl Link {
         let headers = Session::headers(&id, shared_key);
         let stream = match daemon {
             Daemon::Docker(api) => api.upgrade("/session", &headers).await?,
-            Daemon::Buildkitd(_) => self.called_session(&headers).await?,
+            Daemon::Buildkitd(_) => {
+                let opened = tokio::time::timeout(PATIENCE, self.called_session(&headers)).await;
+                let opened = opened.map_err(|_| {
+                    self.give_up();
+                    let text = format!("BuildKit opens no session within {} s", PATIENCE.as_secs());
+                    EngineError::Unavailable(text)
+                })?;
+                opened.map_err(|status| unavailable(daemon, &status))?
+            }
         };
         Ok(Session::serve(id, stream, offer))
     }
@@ -115,7 +130,7 @@ impl Link {
     async fn called_session(
         &self,
         headers: &BTreeMap<&'static str, Vec<String>>,
-    ) -> Result<Stream, EngineError> {
+    ) -> Result<Stream, Status> {
         let (ours, theirs) = tokio::io::duplex(4 * CHUNK);
         let (mut from_us, to_us) = tokio::io::split(theirs);
         let (sender, receiver) = mpsc::channel(8);
@@ -138,8 +153,7 @@ impl Link {
                 }
             }
         });
-        let answer = self.control.clone().session(request).await;
-        let messages = answer.map_err(|status| unavailable(&status))?.into_inner();
+        let messages = self.control.clone().session(request).await?.into_inner();
         tokio::spawn(receive(messages, to_us));
         Ok(Stream::new(ours))
     }
@@ -158,11 +172,16 @@ async fn receive(
 }
 
 /// A channel over a stream that is open already, and that cannot be opened again.
-async fn channel(stream: Stream) -> Result<Channel, EngineError> {
+/// What broke it before it was used is in `failure`.
+async fn channel(stream: Stream, failure: Arc<OnceLock<String>>) -> Result<Channel, EngineError> {
     let stream = Arc::new(Mutex::new(Some(stream)));
     let connector = tower::service_fn(move |_| {
         let stream = stream.lock().map_or(None, |mut stream| stream.take());
-        let gone = || io::Error::new(io::ErrorKind::NotConnected, "the connection is lost");
+        let why = failure.get().map_or(String::new(), |why| format!(": {why}"));
+        let gone = || {
+            let text = format!("the connection is lost{why}");
+            io::Error::new(io::ErrorKind::NotConnected, text)
+        };
         std::future::ready(stream.map(TokioIo::new).ok_or_else(gone))
     });
     // The name is never looked up: it becomes the `:authority` of the calls.
@@ -176,9 +195,31 @@ async fn channel(stream: Stream) -> Result<Channel, EngineError> {
     })
 }
 
+/// A daemon that could not be connected to. What TLS does not like stays so until somebody mends it.
+fn unconnected(endpoint: &Endpoint, error: &io::Error) -> EngineError {
+    let is_of_tls = error.get_ref().is_some_and(|inner| inner.is::<TlsError>())
+        || error.kind() == io::ErrorKind::InvalidInput;
+    match endpoint {
+        Endpoint::Tcp { tls: Some(_), .. } if is_of_tls => {
+            EngineError::Auth(format!("cannot connect to {endpoint} with TLS: {error}"))
+        }
+        _ => EngineError::Unavailable(format!("cannot connect to {endpoint}: {error}")),
+    }
+}
+
+/// How a server of TLS 1.3 refuses a client's certificate: on the open connection, in the words of
+/// rustls.
+const REFUSAL: &str = "received fatal alert";
+
 /// A call that did not come through.
-pub(crate) fn unavailable(status: &Status) -> EngineError {
-    EngineError::Unavailable(format!("BuildKit: {}", status.message()))
+pub(crate) fn unavailable(daemon: &Daemon, status: &Status) -> EngineError {
+    let causes = causes(status);
+    match daemon {
+        Daemon::Buildkitd(endpoint) if causes.contains(REFUSAL) => {
+            EngineError::Auth(format!("{endpoint} refuses the connection with TLS: {causes}"))
+        }
+        _ => EngineError::Unavailable(format!("BuildKit: {causes}")),
+    }
 }
 
 impl From<ApiError> for EngineError {

@@ -166,7 +166,7 @@ impl BuildKit {
         if let Some(abilities) = self.abilities.get() {
             return Ok(abilities);
         }
-        let abilities = abilities::probe(&self.daemon, &self.link().await?.control).await?;
+        let abilities = abilities::probe(&self.daemon, &*self.link().await?).await?;
         Ok(self.abilities.get_or_init(|| abilities))
     }
 }

@@ -9,6 +9,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
     CacheOptions, Exporter, SolveRequest, SolveResponse, StatusRequest, StatusResponse,
 };
 use tokio::sync::mpsc::{self, Sender};
+use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 
@@ -25,8 +26,8 @@ use crate::engine::{Cancel, EngineError, Progress};
 
 /// How often a raised cancel is looked for.
 const TICK: Duration = Duration::from_millis(20);
-/// How long the daemon may take to tell the rest of a build that ended, or to end one that was given
-/// up.
+/// How long the daemon may take to tell the rest of a build that ended, to end one that was given up,
+/// or to say why it ended a session.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long giving a build up is put off, in milliseconds: the daemon tells what it does some tenths
 /// of a second later.
@@ -55,6 +56,8 @@ pub(crate) enum Ended {
     Cancelled,
     /// The daemon has gone silent.
     Silent,
+    /// The daemon has ended the session, and does not say why.
+    Lost,
 }
 
 /// Solves. What the daemon tells goes to the tracker; on return nothing of the build runs any more.
@@ -76,6 +79,7 @@ pub(crate) async fn solve(
     let ended = {
         let mut solving = pin!(control.solve(request));
         let mut tick = tokio::time::interval(TICK);
+        let mut lost_since = None;
         loop {
             tokio::select! {
                 answer = &mut solving => break answer.map_err(Ended::Failed),
@@ -91,7 +95,13 @@ pub(crate) async fn solve(
                         }
                     }
                     if session.is_silent() {
+                        link.give_up();
                         break Err(Ended::Silent);
+                    }
+                    if !session.is_open()
+                        && lost_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE
+                    {
+                        break Err(Ended::Lost);
                     }
                 }
             }
@@ -110,6 +120,25 @@ pub(crate) async fn solve(
     watching.abort();
     tracker.finish(progress);
     (ended.map(tonic::Response::into_inner), leftovers.into_images())
+}
+
+/// Waits for something that is no solve until `cancel` is raised.
+pub(crate) async fn unless_cancelled<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let mut work = pin!(work);
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = tick.tick() => {
+                if cancel.is_raised() {
+                    return Err(EngineError::Cancelled);
+                }
+            }
+        }
+    }
 }
 
 fn request(reference: String, session: &Session, solve: Solve) -> SolveRequest {
@@ -165,7 +194,7 @@ fn take(update: StatusResponse, tracker: &mut Tracker, progress: &mut dyn FnMut(
 }
 
 /// What broke a connection, from the outside to the inside.
-fn causes(status: &Status) -> String {
+pub(crate) fn causes(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = status.source();
     while let Some(error) = cause {
@@ -184,6 +213,9 @@ pub(crate) fn meaning(ended: Ended, tracker: &Tracker, dockerfile: &[u8]) -> Eng
         Ended::Cancelled => EngineError::Cancelled,
         Ended::Silent => {
             EngineError::Unavailable("BuildKit has said nothing for a minute".to_owned())
+        }
+        Ended::Lost => {
+            EngineError::Unavailable("BuildKit ended the session of the build".to_owned())
         }
         // What has a cause on this side was never said by the daemon.
         Ended::Failed(status) if status.source().is_some() => {

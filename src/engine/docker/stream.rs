@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ pub struct Stream {
     transport: Pin<Box<dyn Transport>>,
     /// Raised when the stream is dropped, by whomever.
     _at_end: Option<Raised>,
+    /// Takes why nothing more could be read.
+    failure: Option<Arc<OnceLock<String>>>,
 }
 
 /// A flag that is raised on the way out.
@@ -78,13 +80,19 @@ impl Drop for Raised {
 impl Stream {
     /// A stream over anything that can be read and written.
     pub fn new(transport: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
-        Self { transport: Box::pin(transport), _at_end: None }
+        Self { transport: Box::pin(transport), _at_end: None, failure: None }
     }
 
     /// The same stream, with a flag that is raised at its end.
     #[must_use]
     pub fn noting_its_end(self, flag: Arc<AtomicBool>) -> Self {
         Self { _at_end: Some(Raised(flag)), ..self }
+    }
+
+    /// The same stream, with a place for the words of the first failure to read from it.
+    #[must_use]
+    pub fn noting_its_failure(self, failure: Arc<OnceLock<String>>) -> Self {
+        Self { failure: Some(failure), ..self }
     }
 
     /// Connects to a daemon that speaks a protocol.
@@ -109,7 +117,11 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.transport.as_mut().poll_read(context, buffer)
+        let read = self.transport.as_mut().poll_read(context, buffer);
+        if let (Poll::Ready(Err(error)), Some(failure)) = (&read, &self.failure) {
+            failure.get_or_init(|| error.to_string());
+        }
+        read
     }
 }
 

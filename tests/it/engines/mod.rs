@@ -1,4 +1,4 @@
-//! Real engines, where they are there.
+//! Real engines, where they are there, and one that is made here.
 
 mod bench;
 mod buildah;
@@ -6,3 +6,4 @@ mod buildkit;
 mod buildkitd;
 mod buildx;
 mod differential;
+mod fake;

@@ -21,6 +21,12 @@ impl Pulse {
         Self(Mutex::new(Timer::start()))
     }
 
+    /// One that was last felt so long ago.
+    #[cfg(test)]
+    pub(crate) fn silent_for(silence: Duration) -> Self {
+        Self(Mutex::new(Timer::started(silence)))
+    }
+
     /// How long ago it was.
     pub(crate) fn silence(&self) -> Duration {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);

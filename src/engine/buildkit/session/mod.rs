@@ -174,6 +174,11 @@ impl Session {
         !self.is_closed.load(Ordering::Relaxed)
     }
 
+    /// Whether a build may begin on it.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.is_open() && !self.is_silent()
+    }
+
     /// Whether the daemon has been silent for so long that it must be gone or frozen.
     pub(crate) fn is_silent(&self) -> bool {
         self.pulse.silence() > SILENCE
@@ -183,6 +188,27 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_that_has_not_asked_for_a_minute_is_silent_until_it_asks() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let pulse = Arc::new(Pulse::silent_for(SILENCE + Duration::from_secs(1)));
+        let session = Session {
+            id: String::new(),
+            contexts: Arc::default(),
+            is_closed: Arc::default(),
+            pulse: Arc::clone(&pulse),
+            server: runtime.spawn(std::future::pending()),
+        };
+        assert!(session.is_silent() && session.is_open() && !session.is_usable());
+        let request = tonic::Request::new(Default::default());
+        let health = Health(pulse);
+        let asked = bollard_buildkit_proto::health::health_server::Health::check(&health, request);
+        runtime.block_on(asked).unwrap();
+        assert!(!session.is_silent() && session.is_usable());
+        let just_now = Pulse::silent_for(SILENCE.checked_sub(Duration::from_secs(5)).unwrap());
+        assert!(just_now.silence() < SILENCE);
+    }
 
     #[test]
     fn a_prefix_counts_once_however_often_it_is_there() {

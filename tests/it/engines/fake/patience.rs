@@ -1,0 +1,67 @@
+//! Daemons that take connections and say nothing.
+
+use std::sync::mpsc;
+
+use imgraph::engine::docker::endpoint::{Endpoint, Tls};
+use imgraph::engine::{Cancel, Engine, EngineError};
+
+use super::daemon::Mute;
+use super::{Bench, Daemon, HANGS, works};
+
+/// A daemon that falls silent: before the first build, or after one.
+fn mute(how: Mute, with_tls: bool, after_a_build: bool) -> Bench {
+    let home = tempfile::tempdir().unwrap();
+    let mut daemon = if with_tls { Daemon::on_port(None) } else { Daemon::on_socket(home.path()) };
+    if let Endpoint::Tcp { tls, .. } = &mut daemon.endpoint {
+        *tls = Some(Tls { skip_verify: true, ..Tls::default() });
+    }
+    let bench = Bench::with(home, daemon, [].into());
+    works(&bench.daemon);
+    if after_a_build {
+        bench.build("a").unwrap();
+        bench.daemon.cut();
+    }
+    bench.daemon.is_mute(how);
+    bench
+}
+
+/// What does not answer, when, and what is said of it.
+fn silences() -> [(Bench, &'static str); 5] {
+    [
+        (mute(Mute::Connections, true, false), "no answer within 10 s"),
+        (mute(Mute::Connections, false, false), "BuildKit gives no answer within 20 s"),
+        (mute(Mute::Info, false, false), "BuildKit gives no answer within 20 s"),
+        (mute(Mute::Sessions, false, false), "BuildKit opens no session within 20 s"),
+        // It is known what it is.
+        (mute(Mute::Connections, false, true), "BuildKit opens no session within 20 s"),
+    ]
+}
+
+/// The one slow test: all of them wait at the same time.
+#[test]
+fn a_daemon_that_says_nothing_is_given_up() {
+    let silences = silences();
+    let going = silences.each_ref().map(|(bench, _)| bench.start(bench.request("b", &[])));
+    for ((_, wanted), going) in silences.iter().zip(&going) {
+        let error = going.end().0.unwrap_err();
+        assert!(matches!(error, EngineError::Unavailable(_)), "{error:?}");
+        assert!(error.to_string().contains(wanted), "{error}, not {wanted}");
+    }
+}
+
+#[test]
+fn who_waits_for_a_silent_daemon_can_be_cancelled() {
+    let timer = imgraph::clock::Timer::start();
+    for (bench, wait) in silences() {
+        let (cancel, (sender, end)) = (Cancel::default(), mpsc::channel());
+        let (engine, raised, request) =
+            (bench.engine.clone(), cancel.clone(), bench.request("b", &[]));
+        std::thread::spawn(move || {
+            sender.send(engine.build(&request, &raised, &mut |_| {})).unwrap_or_default();
+        });
+        cancel.raise();
+        let ended = end.recv_timeout(HANGS).unwrap();
+        assert!(matches!(ended, Err(EngineError::Cancelled)), "{wait}: {ended:?}");
+    }
+    assert!(timer.elapsed() < 9_000, "{} ms", timer.elapsed());
+}
