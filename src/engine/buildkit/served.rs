@@ -287,3 +287,145 @@ fn text(path: &Path) -> Result<String, EngineError> {
 fn moved(entry: &Entry) -> EngineError {
     EngineError::ContextMoved { path: entry.path.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::engine::fixture;
+
+    /// What a context with one file `f` of this content was fingerprinted as.
+    fn served(directory: &Path, content: &[u8]) -> Served {
+        fs::write(directory.join("f"), content).unwrap();
+        let (size, content) = (content.len() as u64, Digest::of_content(content));
+        let kind = EntryKind::File { size, content };
+        let file = Entry { path: "f".into(), kind, mode: 0o640, xattrs: None };
+        let (context, sources) = (directory.to_owned(), vec!["/f".to_owned()]);
+        let request = Request { context, files: vec![file], sources, ..fixture::request() };
+        Served::Context(Context::new(&request))
+    }
+
+    fn trouble(served: &Served) -> Option<String> {
+        let Served::Context(context) = served else { return None };
+        context.take_trouble().map(|error| error.to_string())
+    }
+
+    fn asked(follow: &[&str]) -> Asked {
+        Asked { follow: follow.iter().map(|path| (*path).to_owned()).collect(), include: Vec::new() }
+    }
+
+    #[test]
+    fn a_file_goes_out_in_pieces_and_an_empty_one_ends_it() {
+        let home = tempfile::tempdir().unwrap();
+        for size in [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+            let content: Vec<u8> = (0..=250u8).cycle().take(size).collect();
+            let served = served(home.path(), &content);
+            let mut pieces = Vec::new();
+            let taken = served.send(0, &mut |piece| {
+                pieces.push(piece);
+                true
+            });
+            assert_eq!(taken, Ok(()));
+            assert_eq!(pieces.pop(), Some(Vec::new()));
+            assert!(pieces.iter().all(|piece| !piece.is_empty() && piece.len() <= CHUNK));
+            assert!(pieces.concat() == content, "{size}");
+            assert_eq!(trouble(&served), None);
+        }
+    }
+
+    #[test]
+    fn the_last_piece_of_a_file_that_changes_while_it_is_sent_is_withheld() {
+        let home = tempfile::tempdir().unwrap();
+        let content = vec![b'a'; 3 * CHUNK];
+        let mut changed = content.clone();
+        changed[3 * CHUNK - 1] = b'b';
+        let longer = [&content[..], b"c"].concat();
+        for after in [&changed[..], &longer, &content[..CHUNK]] {
+            let served = served(home.path(), &content);
+            let mut sent = 0;
+            let ended = served.send(0, &mut |piece| {
+                if sent == 0 {
+                    fs::write(home.path().join("f"), after).unwrap();
+                }
+                sent += piece.len();
+                true
+            });
+            assert_eq!(ended, Err("f changed while the build was reading it".to_owned()));
+            assert!(sent < content.len(), "{sent}");
+            assert_eq!(trouble(&served), ended.err());
+        }
+    }
+
+    #[test]
+    fn of_a_file_that_is_another_nothing_is_sent() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("f");
+        let removed = || fs::remove_file(&path).unwrap();
+        let replacements: [&dyn Fn(); 4] = [
+            &|| fs::write(&path, "two").unwrap(),
+            &|| fs::write(&path, "longer").unwrap(),
+            &removed,
+            &|| {
+                removed();
+                fs::write(home.path().join("g"), "one").unwrap();
+                symlink("g", &path).unwrap();
+            },
+        ];
+        for replace in replacements {
+            let served = served(home.path(), b"one");
+            replace();
+            let mut pieces = 0;
+            let ended = served.send(0, &mut |_| {
+                pieces += 1;
+                true
+            });
+            assert!(ended.is_err() && pieces == 0, "{pieces} pieces");
+            assert!(trouble(&served).is_some());
+        }
+    }
+
+    #[test]
+    fn what_the_build_was_not_known_to_read_is_refused_by_its_name() {
+        let home = tempfile::tempdir().unwrap();
+        let served = served(home.path(), b"one");
+        assert_eq!(served.answer(&asked(&[".dockerignore"])).unwrap().len(), 0);
+        assert_eq!(served.answer(&asked(&["f"])).unwrap().len(), 1);
+        for (asked, named) in [
+            (asked(&["f", "g", "sub/*"]), "g, sub/*"),
+            (asked(&["fg"]), "fg"),
+            (Asked { include: vec!["h".to_owned()], ..Asked::default() }, "h"),
+            (Asked::default(), "the whole context"),
+        ] {
+            let said = format!("the build reads {named}, which the fingerprint does not have");
+            assert_eq!(served.answer(&asked).unwrap_err(), said);
+            assert_eq!(trouble(&served), Some(said));
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_same_size_has_another_time_within_the_same_second() {
+        let home = tempfile::tempdir().unwrap();
+        let stat = |content: &[u8]| served(home.path(), content).answer(&asked(&["f"])).unwrap();
+        let (one, two) = (stat(b"one").remove(0), stat(b"two").remove(0));
+        assert_eq!((one.size, one.mode), (3, 0o640));
+        assert_ne!(one.mod_time, two.mod_time);
+        assert_eq!(one.mod_time / NANOSECONDS, 7);
+        assert_eq!(two.mod_time / NANOSECONDS, 7);
+        assert_eq!(stat(b"one")[0].mod_time, one.mod_time);
+    }
+
+    #[test]
+    fn directories_above_come_before_what_is_in_them() {
+        let entry = |path: &str| Entry {
+            path: path.into(),
+            kind: EntryKind::Symlink("x".into()),
+            mode: 0o777,
+            xattrs: None,
+        };
+        let sorted = in_walk_order(&[entry("b/c/d"), entry("b.txt"), entry("a"), entry("b/c.x")]);
+        let paths: Vec<_> = sorted.iter().map(|entry| entry.path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["a", "b", "b/c", "b/c/d", "b/c.x", "b.txt"]);
+    }
+}
