@@ -197,8 +197,9 @@ async fn channel(stream: Stream, failure: Arc<OnceLock<String>>) -> Result<Chann
 
 /// A daemon that could not be connected to. What TLS does not like stays so until somebody mends it.
 fn unconnected(endpoint: &Endpoint, error: &io::Error) -> EngineError {
-    let is_of_tls = error.get_ref().is_some_and(|inner| inner.is::<TlsError>())
-        || error.kind() == io::ErrorKind::InvalidInput;
+    let is_of_tls =
+        error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<TlsError>)
+            || error.kind() == io::ErrorKind::InvalidInput;
     match endpoint {
         Endpoint::Tcp { tls: Some(_), .. } if is_of_tls => {
             EngineError::Auth(format!("cannot connect to {endpoint} with TLS: {error}"))

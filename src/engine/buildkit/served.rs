@@ -313,7 +313,10 @@ mod tests {
     }
 
     fn asked(follow: &[&str]) -> Asked {
-        Asked { follow: follow.iter().map(|path| (*path).to_owned()).collect(), include: Vec::new() }
+        Asked {
+            follow: follow.iter().map(|path| (*path).to_owned()).collect(),
+            include: Vec::new(),
+        }
     }
 
     #[test]

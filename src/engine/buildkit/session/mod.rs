@@ -187,6 +187,8 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use bollard_buildkit_proto::health::HealthCheckRequest;
+
     use super::*;
 
     #[test]
@@ -198,10 +200,10 @@ mod tests {
             contexts: Arc::default(),
             is_closed: Arc::default(),
             pulse: Arc::clone(&pulse),
-            server: runtime.spawn(std::future::pending()),
+            _end: oneshot::channel().0,
         };
         assert!(session.is_silent() && session.is_open() && !session.is_usable());
-        let request = tonic::Request::new(Default::default());
+        let request = tonic::Request::new(HealthCheckRequest::default());
         let health = Health(pulse);
         let asked = bollard_buildkit_proto::health::health_server::Health::check(&health, request);
         runtime.block_on(asked).unwrap();

@@ -19,12 +19,40 @@ fn soon(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// The processes whose command line has a word.
+fn pids(word: &str) -> Vec<rustix::process::Pid> {
+    let directory = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let found = directory.filter(|entry| {
+        let text = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&text).contains(word)
+    });
+    let numbers = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter_map(rustix::process::Pid::from_raw).collect()
+}
+
 impl Bench {
     /// The argument of a `sleep` that is no other's.
     fn sleep(&self) -> String {
         let number = DAEMONS.iter().position(|(name, _)| *name == self.daemon.name).unwrap();
         let digits: String = self.tag.chars().filter(char::is_ascii_digit).collect();
         format!("300.{digits}{number}")
+    }
+
+    /// BuildKit 0.11 to 0.14 may start a RUN that was given up while its container was set up, and
+    /// then nobody ends it (see `leftovers`). The engine waits until that is past, but on a busy
+    /// machine it may take longer than a user would wait: such a one is ended here, and said.
+    fn end_what_began(&self) {
+        let since = Instant::now();
+        while !processes(&self.sleep()).is_empty() {
+            if since.elapsed() > BOUND {
+                aloud(&format!("buildkit  {}: a RUN began as it was given up", self.daemon.name));
+                for pid in pids(&self.sleep()) {
+                    rustix::process::kill_process(pid, Signal::KILL).unwrap_or_default();
+                }
+                return;
+            }
+            thread::sleep(Duration::from_millis(20)); // a daemon tells nobody that it is done
+        }
     }
 
     #[track_caller]
@@ -98,6 +126,9 @@ fn a_build_that_is_cancelled_at_any_step_is_gone() {
             let took = raised.expect("the line is printed").elapsed();
             assert!(matches!(ended, Err(EngineError::Cancelled)), "{line}: {ended:?}");
             assert!(took < BOUND, "{line}: {took:?}");
+            if line != "asleep" {
+                bench.end_what_began();
+            }
             bench.is_gone(&before);
         }
         let awake = dockerfile.replace(&format!("sleep {word}"), "true");

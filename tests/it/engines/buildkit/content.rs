@@ -21,7 +21,8 @@ impl Bench {
         if !context.exists() {
             let bin = context.join("rootfs/bin");
             fs::create_dir_all(&bin).unwrap();
-            fs::copy(self.home.path().join("base/rootfs/bin/busybox"), bin.join("busybox")).unwrap();
+            fs::copy(self.home.path().join("base/rootfs/bin/busybox"), bin.join("busybox"))
+                .unwrap();
             for applet in ["sh", "mkdir", "ln", "rm", "chmod", "gone"] {
                 symlink("busybox", bin.join(applet)).unwrap();
             }
@@ -34,7 +35,8 @@ impl Bench {
             }
             fs::create_dir_all(context.join("files/empty")).unwrap();
             fs::write(context.join("files/f"), "f\n").unwrap();
-            fs::set_permissions(context.join("files/f"), fs::Permissions::from_mode(0o640)).unwrap();
+            fs::set_permissions(context.join("files/f"), fs::Permissions::from_mode(0o640))
+                .unwrap();
             symlink("no/where", context.join("files/link")).unwrap();
         }
         self.with_context(&context, dockerfile)

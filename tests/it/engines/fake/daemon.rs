@@ -71,13 +71,16 @@ pub(super) struct Daemon {
     pub(super) endpoint: Endpoint,
 }
 
+/// Both ends of what is told of a build.
+type Watched = (Option<Updates>, Option<Told>);
+
 /// What it was asked for so far, and how it answers.
 #[derive(Default)]
 struct State {
     script: Mutex<Option<Script>>,
     /// `None`: it is so old that it does not know the question.
     version: Mutex<Option<String>>,
-    statuses: Mutex<BTreeMap<String, (Option<Updates>, Option<Told>)>>,
+    statuses: Mutex<BTreeMap<String, Watched>>,
     sessions: Mutex<BTreeMap<String, Arc<Session>>>,
     connections: Mutex<Vec<AbortHandle>>,
     mute: Mutex<Mute>,

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 
+use bollard_buildkit_proto::moby::buildkit::v1::SolveResponse;
 use imgraph::engine::EngineError;
 use tonic::Status;
 
@@ -82,7 +83,7 @@ fn what_the_daemon_says_of_a_lost_session_is_what_is_told() {
 #[test]
 fn a_result_without_an_image_is_no_success() {
     let bench = Bench::new();
-    bench.daemon.solves(|_| async { Ok(Default::default()) });
+    bench.daemon.solves(|_| async { Ok(SolveResponse::default()) });
     let words = unavailable(bench.build("a"));
     assert_eq!(words, "BuildKit built, and names no image");
 }
@@ -93,10 +94,8 @@ fn an_image_that_never_came_is_no_success() {
     bench.daemon.solves(|_| async {
         let digest = format!("sha256:{}", "a".repeat(64));
         let exporter_response = [("containerimage.digest".to_owned(), digest)].into();
-        let answer = bollard_buildkit_proto::moby::buildkit::v1::SolveResponse {
-            exporter_response,
-            ..Default::default()
-        };
+        let answer =
+            bollard_buildkit_proto::moby::buildkit::v1::SolveResponse { exporter_response };
         Ok(answer)
     });
     let error = bench.build("a").unwrap_err();

@@ -9,6 +9,7 @@ use super::daemon::Mute;
 use super::{Bench, Daemon, HANGS, works};
 
 /// A daemon that falls silent: before the first build, or after one.
+#[expect(clippy::fn_params_excessive_bools, reason = "the cases are few and named")]
 fn mute(how: Mute, with_tls: bool, after_a_build: bool) -> Bench {
     let home = tempfile::tempdir().unwrap();
     let mut daemon = if with_tls { Daemon::on_port(None) } else { Daemon::on_socket(home.path()) };
