@@ -162,7 +162,7 @@ fn unavailable<T: std::fmt::Debug>(result: Result<T, EngineError>) -> String {
 
 /// A vertex that is announced, running or done.
 fn vertex(name: &str, state: &str) -> StatusResponse {
-    let time = |is_so: bool| is_so.then(|| Timestamp { seconds: 1, nanos: 0 });
+    let time = |is_so: bool| is_so.then_some(Timestamp { seconds: 1, nanos: 0 });
     let vertex = Vertex {
         digest: format!("sha256:{name}"),
         name: name.to_owned(),

@@ -187,7 +187,7 @@ impl Session {
         });
         let (manifest, _) = self.write(manifest.to_string().into_bytes()).await?;
         let exporter_response = [("containerimage.digest".to_owned(), manifest)].into();
-        Ok(SolveResponse { exporter_response, ..SolveResponse::default() })
+        Ok(SolveResponse { exporter_response })
     }
 
     /// Writes a blob, and returns its digest and its size.
