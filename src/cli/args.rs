@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache::Cache;
 use crate::image::Platform;
-use crate::layers::options::{NETWORKS, PROVENANCES, host};
+use crate::layers::options::{ENTITLEMENTS, NETWORKS, PROVENANCES, host};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -249,6 +249,9 @@ pub struct Building {
     /// Attach how the image was built
     #[arg(long, value_name = "MODE", value_parser = PROVENANCES, env = "IMGRAPH_PROVENANCE")]
     pub provenance: Option<String>,
+    /// What RUN may do that not every RUN may, as `--network=host` and `--security=insecure`
+    #[arg(long, value_name = "WHAT", value_parser = ENTITLEMENTS, value_delimiter = ';', env = "IMGRAPH_ALLOW")]
+    pub allow: Vec<String>,
 }
 
 fn cache_to_read(text: &str) -> Result<String, String> {

@@ -155,6 +155,7 @@ fn given(arguments: &Arguments) -> Options {
             cache_to: some(&rebuild.building.cache_to),
             sbom: rebuild.building.sbom,
             provenance: rebuild.building.provenance.clone(),
+            allow: some(&rebuild.building.allow),
             ..options
         },
         _ => options,

@@ -27,6 +27,7 @@ pub(crate) fn request() -> Request {
         cache_to: Vec::new(),
         sbom: false,
         provenance: None,
+        allow: Vec::new(),
         references: vec!["acme/a:ig-1".into()],
         epoch: 7,
         cache: CacheUse::Use,

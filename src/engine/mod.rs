@@ -151,6 +151,9 @@ pub struct Request {
     pub sbom: bool,
     /// How much of how it was built is attached to the image, `min` or `max`; likewise.
     pub provenance: Option<String>,
+    /// What RUN may do that not every RUN may: `network.host`, `security.insecure`. That the network
+    /// of all is that of the machine is allowed by saying so.
+    pub allow: Vec<String>,
     /// The references that shall point at the result: the key tag only, as long as it is not known
     /// whether the result will be kept.
     pub references: Vec<String>,

@@ -366,7 +366,8 @@ fn options(request: &Request) -> String {
         .chain(valued("--add-host", &request.hosts))
         .chain(valued("--cache-from", &request.cache_from))
         .chain(valued("--cache-to", &request.cache_to))
-        .chain(valued("--provenance", provenance));
+        .chain(valued("--provenance", provenance))
+        .chain(valued("--allow", &request.allow));
     words.fold(String::new(), |text, word| text + " " + &word)
 }
 

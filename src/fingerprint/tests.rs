@@ -333,6 +333,7 @@ fn whatever_does_not_count_leaves_the_key_as_it_is() {
         ("cache to read", text(TARGET, &format!("{TARGET}\ncache-from = ['r.example/{{path}}']"))),
         ("cache to write", text(TARGET, &format!("{TARGET}\ncache-to = ['type=inline']"))),
         ("list of contents", text(TARGET, &format!("{TARGET}\nsbom = true"))),
+        ("what is allowed", text(TARGET, &format!("{TARGET}\nallow = ['network.host']"))),
         ("provenance", text(TARGET, &format!("{TARGET}\nprovenance = 'max'"))),
         ("layers", text("[image.app]", "[[layer]]\nname = 'all'\ndirs = ['.']\n[image.app]")),
         ("the parent's Dockerfile", text("//- tools/Dockerfile", "RUN x\n//- tools/Dockerfile")),

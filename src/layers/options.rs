@@ -8,11 +8,14 @@ use crate::layers::toml_reader::{TableReader, WRONG_VALUE};
 
 /// The keys.
 pub(crate) const OPTION_KEYS: &[&str] =
-    &["network", "hosts", "cache-from", "cache-to", "sbom", "provenance"];
+    &["network", "hosts", "cache-from", "cache-to", "sbom", "provenance", "allow"];
 /// The networks that RUN can have.
 pub const NETWORKS: [&str; 3] = ["default", "none", "host"];
 /// How much of how an image was built can be attached to it.
 pub const PROVENANCES: [&str; 3] = ["off", "min", "max"];
+
+/// What a RUN can be allowed that it may not do else.
+pub const ENTITLEMENTS: [&str; 2] = ["network.host", "security.insecure"];
 
 /// What a cache can name of the image.
 const PLACES: [&str; 6] = ["repository", "path", "dir", "parent", "name", "file"];
@@ -32,6 +35,8 @@ pub struct Options {
     pub sbom: Option<bool>,
     /// One of [`PROVENANCES`].
     pub provenance: Option<String>,
+    /// What RUN is allowed, of [`ENTITLEMENTS`].
+    pub allow: Option<Vec<String>>,
 }
 
 impl Options {
@@ -47,6 +52,7 @@ impl Options {
             cache_to: self.cache_to.clone().or_else(|| outer.cache_to.clone()),
             sbom: self.sbom.or(outer.sbom),
             provenance: self.provenance.clone().or_else(|| outer.provenance.clone()),
+            allow: self.allow.clone().or_else(|| outer.allow.clone()),
         }
     }
 }
@@ -78,7 +84,22 @@ pub(crate) fn read(reader: &TableReader<'_>, problems: &mut Vec<Diagnostic>) -> 
         cache_to: caches(reader, "cache-to", Cache::to_write, problems),
         sbom: reader.boolean("sbom", problems),
         provenance: one_of("provenance", &PROVENANCES, problems),
+        allow: allowed(reader, problems),
     }
+}
+
+fn allowed(reader: &TableReader<'_>, problems: &mut Vec<Diagnostic>) -> Option<Vec<String>> {
+    let texts = reader.texts("allow", problems)?;
+    let mut read = |(text, span): (String, Span)| {
+        if ENTITLEMENTS.contains(&&*text) {
+            return Some(text);
+        }
+        let known = ENTITLEMENTS.join(", ");
+        let message = format!("`allow` cannot have `{text}` (it takes {known})");
+        problems.push(wrong(message, span));
+        None
+    };
+    Some(texts.into_iter().filter_map(&mut read).collect())
 }
 
 fn hosts(reader: &TableReader<'_>, problems: &mut Vec<Diagnostic>) -> Vec<String> {

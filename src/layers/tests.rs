@@ -48,7 +48,7 @@ fn unknown_keys_are_errors_with_a_suggestion() {
         [
             "[workspace] has no key `registri` (did you mean `registry`?)",
             "[[layer]] has no key `foo` (its keys are name, dirs, from, externals, cutoff, rules, \
-             network, hosts, cache-from, cache-to, sbom, provenance)",
+             network, hosts, cache-from, cache-to, sbom, provenance, allow)",
             "[image.\"a\"] has no key `contxt` (did you mean `context`?)",
         ]
     );
@@ -79,6 +79,7 @@ fn the_nearest_that_says_something_holds_and_hosts_add_up() {
         hosts = ["proxy:10.0.0.1"]
         cache-from = ["{repository}:cache"]
         provenance = "max"
+        allow = ["network.host"]
         [[layer]]
         name = "apps"
         hosts = ["db=10.0.0.7"]
@@ -100,6 +101,7 @@ fn the_nearest_that_says_something_holds_and_hosts_add_up() {
         cache_to: Some(vec!["type=registry,ref={repository}:cache,mode=max".into()]),
         sbom: Some(true),
         provenance: Some("max".into()),
+        allow: Some(vec!["network.host".into()]),
     };
     assert_eq!(said, expected);
     layers.given = Options {
@@ -117,7 +119,7 @@ fn options_that_no_engine_knows_are_errors_with_those_that_there_are() {
     assert_eq!(
         messages(
             "[workspace]\nnetwork = 'bridge'\nhosts = ['db']\ncache-to = ['type=disk', '{image}/c']\n\
-             sbom = 'yes'\n[image.a]\nprovenance = 'full'\ncache-from = ['type=inline']"
+             sbom = 'yes'\n[image.a]\nprovenance = 'full'\ncache-from = ['type=inline']\nallow = ['all']"
         ),
         [
             "`network` of [workspace] cannot be `bridge` (it is one of default, none, host)",
@@ -130,6 +132,7 @@ fn options_that_no_engine_knows_are_errors_with_those_that_there_are() {
             "`cache-from`: `inline` is not a type of cache here; it is one of registry, local, gha, \
              s3, azblob",
             "`provenance` of [image.\"a\"] cannot be `full` (it is one of off, min, max)",
+            "`allow` cannot have `all` (it takes network.host, security.insecure)",
         ]
     );
 }

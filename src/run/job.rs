@@ -95,6 +95,7 @@ impl Job {
                 cache_to: placed(options.cache_to.as_ref(), root),
                 sbom: options.sbom.unwrap_or(false),
                 provenance: options.provenance.clone(),
+                allow: options.allow.clone().unwrap_or_default(),
                 references: Vec::new(),
                 epoch: facts.layers.workspace.epoch,
                 cache,

@@ -30,6 +30,7 @@ const OPTIONS: &str = "
     hosts = ['db=10.0.0.7']
     sbom = true
     provenance = 'max'
+    allow = ['network.host']
 ";
 
 fn tree_with_options() -> Workspace {
@@ -50,7 +51,7 @@ fn an_engine_is_told_what_the_nearest_place_says() {
     assert_eq!(
         told(&said, "tools"),
         "--sbom --network=host --add-host=proxy:10.0.0.1 --add-host=db:10.0.0.7 \
-         --cache-from=type=registry,ref=r.example/tools:cache --provenance=max"
+         --cache-from=type=registry,ref=r.example/tools:cache --provenance=max --allow=network.host"
     );
     assert_eq!(
         told(&said, "apps/api"),
@@ -64,7 +65,7 @@ fn what_is_typed_holds_before_what_is_written() {
     let tree = tree_with_options();
     let said = tree
         .rebuild(
-            "tools --json --network default --add-host=v6:[::1] --sbom=false --provenance off \
+            "tools --json --network default --add-host=v6:[::1] --sbom=false --provenance off --allow=security.insecure \
              --cache-from type=local,src=c --cache-to=type=inline --pull",
         )
         .exits(0);
@@ -73,7 +74,7 @@ fn what_is_typed_holds_before_what_is_written() {
         told(&said, "tools"),
         format!(
             "--pull --add-host=proxy:10.0.0.1 --add-host=db:10.0.0.7 --add-host=v6:::1 \
-             --cache-from=type=local,src={}/c --cache-to=type=inline",
+             --cache-from=type=local,src={}/c --cache-to=type=inline --allow=security.insecure",
             root.display()
         )
     );
@@ -90,6 +91,7 @@ fn every_option_has_a_variable() {
         ("IMGRAPH_CACHE_TO", "r.example/{path};type=inline"),
         ("IMGRAPH_SBOM", "true"),
         ("IMGRAPH_PROVENANCE", "min"),
+        ("IMGRAPH_ALLOW", "network.host;security.insecure"),
         ("IMGRAPH_PLATFORM", "linux/arm64"),
         ("IMGRAPH_PUSH", "0"),
     ];
@@ -97,7 +99,8 @@ fn every_option_has_a_variable() {
     assert_eq!(
         told(&said, "base"),
         "--no-cache --pull --sbom --network=host --add-host=a:1.1.1.1 --add-host=b:2.2.2.2 \
-         --cache-to=type=registry,ref=r.example/base --cache-to=type=inline --provenance=min"
+         --cache-to=type=registry,ref=r.example/base --cache-to=type=inline --provenance=min \
+         --allow=network.host --allow=security.insecure"
     );
     tree.run("rebuild base", &environment).exits(0).mentions("nothing to do");
     let inputs = tree.run("inputs base", &environment).exits(0);

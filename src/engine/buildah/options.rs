@@ -52,6 +52,10 @@ pub fn caches(request: &Request) -> (Vec<String>, Vec<String>) {
     if request.sbom || request.provenance.is_some() {
         left_out.push("buildah attaches neither SBOM nor provenance: they are left out".into());
     }
+    if request.allow.iter().any(|what| what == "security.insecure") {
+        left_out
+            .push("buildah has no RUN with more rights: `security.insecure` is left out".into());
+    }
     (flags, left_out)
 }
 

@@ -22,6 +22,8 @@ use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request};
 
 /// The name of the Dockerfile that is sent, whatever it is called on the disk.
 const FILENAME: &str = "Dockerfile";
+/// What allows a RUN the network of the machine.
+const HOST: &str = "network.host";
 
 /// Builds.
 pub(crate) async fn run(
@@ -249,8 +251,11 @@ async fn pull(engine: &BuildKit, request: &Request, cancel: &Cancel) -> Result<(
 
 /// What a build may do that not every build may.
 fn entitlements(request: &Request) -> Vec<String> {
-    let is_host = request.network.as_deref() == Some("host");
-    if is_host { vec!["network.host".to_owned()] } else { Vec::new() }
+    let mut allowed = request.allow.clone();
+    if request.network.as_deref() == Some("host") && !allowed.iter().any(|it| it == HOST) {
+        allowed.push(HOST.to_owned());
+    }
+    allowed
 }
 
 /// Says what was asked for and cannot be had.

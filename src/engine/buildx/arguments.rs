@@ -76,6 +76,9 @@ pub fn build(
     if let Some(network) = &request.network {
         words.pair("--network", network);
     }
+    for what in &request.allow {
+        words.pair("--allow", what);
+    }
     if let Some(target) = &request.target {
         words.pair("--target", target);
     }

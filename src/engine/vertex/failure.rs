@@ -14,6 +14,7 @@ use crate::engine::vertex::details::Details;
 use crate::engine::vertex::line;
 use crate::engine::vertex::name::Name;
 use crate::engine::vertex::progress::Tracker;
+use crate::layers::options::ENTITLEMENTS;
 
 /// The codes of gRPC that are not left to the words.
 mod code {
@@ -66,6 +67,9 @@ pub fn classify(failure: &Failure, tracker: &Tracker, dockerfile: &[u8]) -> Engi
     let instructions = instructions::scan(dockerfile);
     let scene = Scene::new(failure, tracker, &instructions);
     let message = tracker.shown(plain(&failure.message));
+    if let Some(what) = not_allowed(&message) {
+        return step(&what, scene.line(), None);
+    }
     if let Some((line, mistake)) = parse_error(&message) {
         return step(mistake, Some(line), None);
     }
@@ -87,6 +91,19 @@ pub fn classify(failure: &Failure, tracker: &Tracker, dockerfile: &[u8]) -> Engi
         Class::Unavailable => EngineError::Unavailable(one_line(message)),
         Class::User => step(message, scene.line(), None),
     }
+}
+
+/// What a build may not do, and who can allow it (`util/entitlements/entitlements.go`,
+/// `solver/llbsolver/vertex.go`).
+fn not_allowed(message: &str) -> Option<String> {
+    let entitlement = ENTITLEMENTS.iter().find(|it| message.contains(**it))?;
+    if message.contains(&format!("granting entitlement {entitlement} is not allowed")) {
+        let flag = "--allow-insecure-entitlement";
+        return Some(format!("{entitlement} is not allowed by the daemon (buildkitd {flag} does)"));
+    }
+    message.contains(&format!("{entitlement} is not allowed")).then(|| {
+        format!("{entitlement} is not allowed; `allow = [\"{entitlement}\"]` in layers.toml or `--allow {entitlement}` does")
+    })
 }
 
 fn step(message: &str, line: Option<u32>, exit_code: Option<i32>) -> EngineError {
@@ -310,6 +327,27 @@ mod tests {
         ] {
             let step = step_of(message, "", "");
             assert_eq!(step, ("unknown instruction: UNAUTHORIZED".into(), Some(3), None));
+        }
+    }
+
+    #[test]
+    fn what_is_not_allowed_names_the_key_that_allows_it() {
+        let own = "failed to solve: security.insecure is not allowed";
+        let daemons =
+            "granting entitlement network.host is not allowed by build daemon configuration";
+        for (message, expected) in [
+            (
+                own,
+                "security.insecure is not allowed; `allow = [\"security.insecure\"]` in layers.toml or \
+                 `--allow security.insecure` does",
+            ),
+            (
+                daemons,
+                "network.host is not allowed by the daemon (buildkitd --allow-insecure-entitlement does)",
+            ),
+        ] {
+            let (text, _, _) = step_of(message, "", "");
+            assert_eq!(text, expected);
         }
     }
 

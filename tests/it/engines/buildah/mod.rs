@@ -115,6 +115,7 @@ impl Bench {
             cache_to: Vec::new(),
             sbom: false,
             provenance: None,
+            allow: Vec::new(),
             references: Vec::new(),
             epoch: 0,
             cache: CacheUse::Use,

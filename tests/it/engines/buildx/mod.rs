@@ -129,6 +129,7 @@ impl Bench {
             cache_to: Vec::new(),
             sbom: false,
             provenance: None,
+            allow: Vec::new(),
             references: vec![self.reference(name)],
             epoch: 0,
             cache: CacheUse::Use,
