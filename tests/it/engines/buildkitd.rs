@@ -104,6 +104,7 @@ impl Bench {
         fs::create_dir_all(&scratch).unwrap();
         let parents = self.base.as_ref().map(|base| parent("acme/base:1", base));
         Request {
+            allow: Vec::new(),
             image: format!("test/{number}").parse().unwrap(),
             dockerfile_path: "/w/images/test/Dockerfile".into(),
             dockerfile: dockerfile.replace("BASE", "acme/base:1").into(),

@@ -188,6 +188,7 @@ impl Bench {
         let scratch = self.home.path().join(format!("scratch/{number}"));
         fs::create_dir_all(&scratch).unwrap();
         Request {
+            allow: Vec::new(),
             image: "test".parse().unwrap(),
             dockerfile_path: "/w/images/test/Dockerfile".into(),
             dockerfile: self.named(dockerfile).into(),

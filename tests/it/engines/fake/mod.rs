@@ -88,6 +88,7 @@ impl Bench {
         let scratch = self.home.path().join("scratch");
         fs::create_dir_all(&scratch).unwrap();
         Request {
+            allow: Vec::new(),
             image: image.parse().unwrap(),
             dockerfile_path: format!("/w/images/{image}/Dockerfile").into(),
             dockerfile: b"FROM scratch\nCOPY a /\nRUN make\n".to_vec(),
