@@ -107,7 +107,16 @@ async fn transfer(
         }
         announced.send(Ok(packet(PacketType::PacketStat, None))).await.ok()
     });
-    while let Some(Ok(asked)) = packets.next().await {
+    // Read at once, see `ALL_STREAMS`: it asks for thousands of files in as many messages.
+    let (asks, mut asked) = mpsc::unbounded_channel();
+    let reading = tokio::spawn(async move {
+        while let Some(Ok(packet)) = packets.next().await {
+            if asks.send(packet).is_err() {
+                break;
+            }
+        }
+    });
+    while let Some(asked) = asked.recv().await {
         match asked.r#type() {
             PacketType::PacketReq => {
                 let (served, answers, id) = (Arc::clone(&served), sender.clone(), asked.id);
@@ -131,6 +140,7 @@ async fn transfer(
         }
     }
     announcing.abort();
+    reading.abort();
 }
 
 async fn refuse(sender: &Packets, trouble: &str) {

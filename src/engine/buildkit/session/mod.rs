@@ -52,6 +52,11 @@ const METHODS: [&str; 6] = [
 /// A daemon asks every five seconds whether we live. If it has not for so long, it does not itself.
 const SILENCE: Duration = Duration::from_mins(1);
 
+/// Bytes that may be on their way to us in all streams together; each has a limit of its own. h2 takes
+/// many small messages that nobody has read yet for an attack, and how many are many follows from
+/// this. A daemon that asks for a hundred thousand files is none.
+const ALL_STREAMS: u32 = 256 << 20;
+
 /// What stands between the prefix and the rest of a name that the daemon puts together. No image name
 /// has it.
 pub(crate) const END_OF_PREFIX: &str = "@-";
@@ -148,7 +153,7 @@ impl Session {
         let stream = stream.noting_its_end(Arc::clone(&is_closed));
         let router = Server::builder()
             .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_connection_window_size(ALL_STREAMS)
             .add_service(HealthServer::new(Health(Arc::clone(&pulse))))
             .add_service(FileSyncServer::new(Files(Arc::clone(&contexts))))
             .add_service(AuthServer::new(Auth(Arc::clone(&offer.credentials))))
