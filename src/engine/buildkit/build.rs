@@ -120,7 +120,7 @@ async fn session(
         let kind = format!("{:?} {:?}", request.secrets, request.ssh);
         return link.session(&engine.daemon, &workspace, (&kind, &offer)).await;
     }
-    let shared_key = format!("{workspace} {}", request.image);
+    let shared_key = format!("{workspace} {}", kept_as(request));
     Ok(Arc::new(link.open_session(&engine.daemon, &shared_key, &offer).await?))
 }
 
@@ -141,7 +141,7 @@ struct Names {
 
 impl Names {
     fn new(request: &Request, pins: &Pins, abilities: &Abilities) -> Self {
-        let image = &request.image;
+        let (image, kept) = (&request.image, kept_as(request));
         let context = digest(&request.files);
         let ignore = format!("# what is sent is what was fingerprinted\n.imgraph/{context}\n");
         if !abilities.names_contexts {
@@ -151,10 +151,29 @@ impl Names {
         let dockerfile = Digest::of_content(&pins.dockerfile).to_string();
         Self {
             dockerfile: format!("{image}-{}-dockerfile", &dockerfile[..16]),
-            context: format!("{image}{END_OF_PREFIX}context"),
-            prefix: Some(format!("{image}@")),
+            context: format!("{kept}{END_OF_PREFIX}context"),
+            prefix: Some(format!("{kept}@")),
             ignore,
         }
+    }
+}
+
+/// What BuildKit keeps the context of an image under, so that only differences are transferred. It
+/// compares sizes, times and modes, but no extended attributes: with others it is another context.
+fn kept_as(request: &Request) -> String {
+    let mut attributes = Hasher::new("imgraph attributes 1");
+    let mut are_there = false;
+    for entry in &request.files {
+        if let Some(xattrs) = &entry.xattrs {
+            attributes.bytes(entry.path.as_os_str().as_bytes()).digest(xattrs);
+            are_there = true;
+        }
+    }
+    let image = &request.image;
+    if are_there {
+        format!("{image}+{attributes}", attributes = attributes.finish())
+    } else {
+        image.to_string()
     }
 }
 
