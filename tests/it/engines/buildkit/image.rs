@@ -15,7 +15,7 @@ pub(super) struct Item {
     pub(super) mode: u32,
     pub(super) content: Vec<u8>,
     /// Extended attributes.
-    pub(super) xattrs: BTreeMap<String, String>,
+    pub(super) xattrs: BTreeMap<String, Vec<u8>>,
     /// When it was changed, in seconds since the Unix epoch.
     pub(super) time: u64,
 }
@@ -94,7 +94,7 @@ fn lay(tree: &mut Tree, layer: &[u8]) {
         for pair in entry.pax_extensions().unwrap().into_iter().flatten() {
             let pair = pair.unwrap();
             if let Some(name) = pair.key().unwrap().strip_prefix("SCHILY.xattr.") {
-                item.xattrs.insert(name.to_owned(), pair.value().unwrap().to_owned());
+                item.xattrs.insert(name.to_owned(), pair.value_bytes().to_vec());
             }
         }
         match entry.header().entry_type() {

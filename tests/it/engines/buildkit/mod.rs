@@ -9,6 +9,7 @@
 mod cancel;
 mod content;
 mod failures;
+mod files;
 mod image;
 mod parents;
 mod stale;
@@ -173,7 +174,7 @@ impl Bench {
         fs::create_dir_all(&bin).unwrap();
         fs::copy(busybox, bin.join("busybox")).unwrap();
         fs::set_permissions(bin.join("busybox"), fs::Permissions::from_mode(0o755)).unwrap();
-        for applet in ["sh", "cat", "sleep", "ls", "stat", "sha256sum"] {
+        for applet in ["sh", "cat", "sleep", "ls", "stat", "sha256sum", "cut", "wc"] {
             symlink("busybox", bin.join(applet)).unwrap();
         }
         // The variable keeps steps of other tests and of earlier runs from being taken from the cache.
