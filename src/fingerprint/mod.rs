@@ -31,7 +31,7 @@
 //! | files that nothing copies, the `.dockerignore` itself | no | |
 //! | mtime, owner on disk, inode, absolute paths, host, user, locale | no | |
 //! | imgraph's version | no | |
-//! | caches, `--pull`, `--push`, attestations (sbom, provenance) | no | |
+//! | caches, `--pull`, `--push`, attestations (sbom, provenance), what is allowed | no | |
 //!
 //! # One walk
 //!

@@ -98,8 +98,10 @@ pub fn classify(failure: &Failure, tracker: &Tracker, dockerfile: &[u8]) -> Engi
 fn not_allowed(message: &str) -> Option<String> {
     let entitlement = ENTITLEMENTS.iter().find(|it| message.contains(**it))?;
     if message.contains(&format!("granting entitlement {entitlement} is not allowed")) {
-        let flag = "--allow-insecure-entitlement";
-        return Some(format!("{entitlement} is not allowed by the daemon (buildkitd {flag} does)"));
+        return Some(format!(
+            "{entitlement} is not allowed by the daemon; `insecure-entitlements` in buildkitd.toml does, \
+             or `builder.entitlements` in Docker's daemon.json"
+        ));
     }
     message.contains(&format!("{entitlement} is not allowed")).then(|| {
         format!("{entitlement} is not allowed; `allow = [\"{entitlement}\"]` in layers.toml or `--allow {entitlement}` does")
@@ -343,7 +345,8 @@ mod tests {
             ),
             (
                 daemons,
-                "network.host is not allowed by the daemon (buildkitd --allow-insecure-entitlement does)",
+                "network.host is not allowed by the daemon; `insecure-entitlements` in buildkitd.toml \
+                 does, or `builder.entitlements` in Docker's daemon.json",
             ),
         ] {
             let (text, _, _) = step_of(message, "", "");
