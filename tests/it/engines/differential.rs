@@ -1,11 +1,12 @@
-//! What a plain `buildah build` on the directory itself puts into an image, held against what
-//! imgraph says that the Dockerfile reads.
+//! What a plain `buildah build` or `docker build` on the directory itself puts into an image, held
+//! against what imgraph says that the Dockerfile reads; and that a BuildKit which is given no more
+//! than that asks for no more.
 //!
 //! Every Dockerfile below copies to `/c` so that each path of the image is the path of the context.
 //! Files count with content and permission bits, links with their text, directories where they are
 //! empty.
 //!
-//! Left out, because buildah 1.28 knows no better: `--parents` and `--exclude` (it has neither); names
+//! Left out for buildah, because 1.28 knows no better: `--parents` and `--exclude` (it has neither); names
 //! with brackets in them (it takes what a wildcard matched for a wildcard again); setuid bits (it
 //! drops them, imgraph counts them); bind mounts beside an ignore file (it mounts what is ignored as
 //! well, and imgraph does not hand it out).
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use imgraph::context::{Entry, EntryKind};
 use imgraph::digest::Digest;
 use imgraph::dockerfile::Flavour;
+use imgraph::engine::Request;
 use imgraph::gather::inputs::{Disk, Wide};
 use imgraph::gather::stat::StatCache;
 use imgraph::gopath;
@@ -29,6 +31,8 @@ use imgraph::image::Platform;
 use imgraph::load::{Loaded, load};
 
 use super::buildah::Bench;
+use super::buildkit;
+use super::buildkit::image::Item;
 use crate::conformance::aloud;
 use crate::support::Workspace;
 
@@ -126,6 +130,26 @@ const TABLE: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The same, without what buildah 1.28 cannot do.
+const MORE: &[(&str, &str, &str)] = &[
+    (
+        "names with brackets",
+        "//- images/x/[a].txt\nbrackets\n//- images/x/src/[lib]/x\nx\n",
+        "COPY *.txt /c/\nCOPY src/[[]lib] /c/src/[lib]/",
+    ),
+    ("more bits than nine", "//- images/x/s mode=4751\nsetuid\n", "COPY s /c/\nCOPY src /c/src/"),
+    (
+        "a bind mount beside an ignore file",
+        "//- images/x/.dockerignore\n**/*.o\nlinks\n",
+        "RUN --mount=type=bind,target=/m busybox cp -a /m /c",
+    ),
+    (
+        "a Dockerfile's own ignore file",
+        "//- images/x/Dockerfile.dockerignore\nsrc\n//- images/x/.dockerignore\nlinks\n",
+        "COPY . /c/",
+    ),
+];
+
 /// A file by content and bits, a link by its text, or a directory.
 type Tree = BTreeMap<PathBuf, (EntryKind, u32)>;
 
@@ -142,15 +166,67 @@ fn what_buildah_copies_is_what_imgraph_says_is_read() {
         }
         let loaded = load(&workspace.root(), Flavour::Buildah, &Platform::host()).unwrap();
         let seen = built(&bench, &workspace, &loaded);
-        let read = said(&loaded, &seen);
+        let read = said(entries(&loaded, Flavour::Buildah), &seen);
         assert!(!seen.is_empty(), "{claim}: nothing was copied");
         if seen != read {
-            wrong.push(format!("{claim}\n{dockerfile}{}", differences(&seen, &read)));
+            let differences = differences(("buildah", &seen), ("imgraph", &read));
+            wrong.push(format!("{claim}\n{dockerfile}{differences}"));
         }
     }
     let (passed, failed) = (TABLE.len() - wrong.len(), wrong.len());
     aloud(&format!("differential  {passed} passed  {failed} failed"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_a_docker_engine_copies_is_what_imgraph_says_is_read_and_all_that_it_asks_for() {
+    buildkit::Bench::each(|bench| {
+        let mut wrong = String::new();
+        for (claim, files, dockerfile) in TABLE.iter().chain(MORE) {
+            let workspace = Workspace::new(FILES);
+            let dockerfile = bench.named(&format!("FROM @busybox\n{dockerfile}\n"));
+            workspace.write("images/x/Dockerfile", &dockerfile);
+            workspace.write("images/x/packed.tar", archive());
+            if !files.is_empty() {
+                workspace.add(files);
+            }
+            let loaded = load(&workspace.root(), Flavour::BuildKit, &Platform::host()).unwrap();
+            let image = loaded.graph.image(loaded.graph.find("x").unwrap());
+            let context = workspace.path(&image.spec.context);
+            let files = entries(&loaded, Flavour::BuildKit);
+            let file = workspace.path("images/x/Dockerfile");
+            let Some(id) = bench.docker_build(&context, &file) else { return };
+            let seen = exported(bench, &id);
+            assert!(!seen.is_empty(), "{claim}: nothing was copied");
+            let read = said(files.clone(), &seen);
+            wrong += &differences(("docker", &seen), ("imgraph", &read));
+
+            let sources = image.reads.context.iter().map(|read| read.source.clone()).collect();
+            let request = Request { context, files, sources, ..bench.request(&dockerfile) };
+            match bench.build(&request) {
+                Ok(built) => {
+                    let given = exported(bench, built.output.id.as_str());
+                    wrong += &differences(("docker", &seen), ("what it was given", &given));
+                }
+                Err(error) => write!(wrong, "\n    {error:?}").unwrap(),
+            }
+            assert!(wrong.is_empty(), "{claim}\n{dockerfile}{wrong}");
+        }
+    });
+}
+
+/// What `/c` of an image in the store of a Docker Engine holds.
+fn exported(bench: &buildkit::Bench, id: &str) -> Tree {
+    let below = |(path, item): (String, Item)| {
+        let path = PathBuf::from(path.strip_prefix("c/")?);
+        let kind = match item.kind.split_once(' ') {
+            Some((_, target)) => EntryKind::Symlink(target.into()),
+            None if item.kind == "directory" => EntryKind::Directory,
+            None => file(&item.content),
+        };
+        Some((path, (kind, item.mode & 0o7777)))
+    };
+    leaves(bench.files(id).into_iter().filter_map(below).collect())
 }
 
 /// What `/c` of the image holds after a build of the directory as it is.
@@ -170,14 +246,17 @@ fn built(bench: &Bench, workspace: &Workspace, loaded: &Loaded) -> Tree {
     leaves(seen)
 }
 
-/// What imgraph says of the same image, as a COPY to `/c` would leave it.
-fn said(loaded: &Loaded, seen: &Tree) -> Tree {
+/// What imgraph says that the image reads.
+fn entries(loaded: &Loaded, flavour: Flavour) -> Vec<Entry> {
     let id = loaded.graph.find("x").unwrap();
     let stat = StatCache::empty();
     let (workspace, graph) = (&loaded.workspace, &loaded.graph);
-    let disk =
-        Disk { workspace, graph, flavour: Flavour::Buildah, stat: &stat, wide: &Wide::default() };
-    let entries = disk.entries(id).unwrap();
+    let disk = Disk { workspace, graph, flavour, stat: &stat, wide: &Wide::default() };
+    disk.entries(id).unwrap()
+}
+
+/// The same as a COPY to `/c` would leave it.
+fn said(entries: Vec<Entry>, seen: &Tree) -> Tree {
     let entry = |entry: Entry| (entry.path, (entry.kind, entry.mode));
     let mut read: Tree = entries.into_iter().map(entry).collect();
     if read.keys().eq([Path::new("packed.tar")]) {
@@ -278,9 +357,9 @@ fn unpacked() -> Tree {
     tree
 }
 
-fn differences(seen: &Tree, read: &Tree) -> String {
+fn differences((who, seen): (&str, &Tree), (whose, read): (&str, &Tree)) -> String {
     let mut text = String::new();
-    for (who, one, other) in [("buildah", seen, read), ("imgraph", read, seen)] {
+    for (who, one, other) in [(who, seen, read), (whose, read, seen)] {
         for (path, what) in one {
             if other.get(path) != Some(what) {
                 let (kind, mode) = what;

@@ -9,23 +9,23 @@ use super::*;
 
 /// What a path of an image is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Item {
+pub(in crate::engines) struct Item {
     /// `file`, `directory`, or `link` followed by where it leads.
-    pub(super) kind: String,
-    pub(super) mode: u32,
-    pub(super) content: Vec<u8>,
+    pub(in crate::engines) kind: String,
+    pub(in crate::engines) mode: u32,
+    pub(in crate::engines) content: Vec<u8>,
     /// Extended attributes.
-    pub(super) xattrs: BTreeMap<String, Vec<u8>>,
+    pub(in crate::engines) xattrs: BTreeMap<String, Vec<u8>>,
     /// When it was changed, in seconds since the Unix epoch.
-    pub(super) time: u64,
+    pub(in crate::engines) time: u64,
 }
 
 /// Files and directories by path, without a slash before or behind.
-pub(super) type Tree = BTreeMap<String, Item>;
+pub(in crate::engines) type Tree = BTreeMap<String, Item>;
 
 impl Bench {
     /// What is in an image, by its id or a reference.
-    pub(super) fn files(&self, image: &str) -> Tree {
+    pub(in crate::engines) fn files(&self, image: &str) -> Tree {
         let mut tree = Tree::new();
         for layer in self.layers(image) {
             let mut bytes = Vec::new();
@@ -40,14 +40,14 @@ impl Bench {
     }
 
     /// The text of a file in an image.
-    pub(super) fn text(&self, image: &str, path: &str) -> String {
+    pub(in crate::engines) fn text(&self, image: &str, path: &str) -> String {
         let files = self.files(image);
         let item = files.get(path).unwrap_or_else(|| panic!("no {path} in {:?}", files.keys()));
         String::from_utf8(item.content.clone()).unwrap()
     }
 
     /// The layers of an image as they are exported, base first.
-    pub(super) fn layers(&self, image: &str) -> Vec<Vec<u8>> {
+    pub(in crate::engines) fn layers(&self, image: &str) -> Vec<Vec<u8>> {
         let (status, archive) = self.daemon.ask("GET", &format!("/images/{image}/get"));
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&archive));
         let mut members = BTreeMap::new();

@@ -10,7 +10,7 @@ mod cancel;
 mod content;
 mod failures;
 mod files;
-mod image;
+pub(super) mod image;
 mod parents;
 mod stale;
 mod traffic;
@@ -164,7 +164,7 @@ impl Bench {
     }
 
     /// A text with `@busybox` for the base image, and `@/` for what is before all names.
-    fn named(&self, text: &str) -> String {
+    pub(super) fn named(&self, text: &str) -> String {
         text.replace("@busybox", &self.base()).replace("@/", &format!("{}/", self.tag))
     }
 
@@ -285,6 +285,34 @@ impl Bench {
         let mut command = workspace.command_with("buildkit", arguments);
         command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
         command
+    }
+
+    /// The docker command line with this daemon and its BuildKit; `None` where there is none.
+    pub(super) fn docker(&self) -> Option<Command> {
+        let program = variable("IMGRAPH_TEST_DOCKER_CLI")?;
+        let config = self.home.path().join("config");
+        let plugin = config.join("cli-plugins/docker-buildx");
+        if !plugin.exists() {
+            fs::create_dir_all(plugin.parent().unwrap()).unwrap();
+            symlink(variable("IMGRAPH_TEST_BUILDX")?, plugin).unwrap();
+        }
+        let mut command = Command::new(program);
+        command.env("DOCKER_HOST", format!("unix://{}", self.daemon.socket.display()));
+        command.env("DOCKER_CONFIG", config).env("DOCKER_BUILDKIT", "1");
+        Some(command)
+    }
+
+    /// Builds as anybody would, with `docker build`, and returns the id; `None`, said aloud, where
+    /// there is no such program.
+    pub(super) fn docker_build(&self, context: &Path, dockerfile: &Path) -> Option<String> {
+        let Some(mut command) = self.docker() else {
+            aloud("buildkit  not compared with `docker build`: IMGRAPH_TEST_DOCKER_CLI is not set");
+            return None;
+        };
+        command.args(["build", "--quiet", "--label", &format!("{LABEL}={}", self.tag)]);
+        let output = command.arg("--file").arg(dockerfile).arg(context).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
     }
 
     /// The images of this test, by id, with their references.
