@@ -22,6 +22,8 @@ use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request};
 
 /// The name of the Dockerfile that is sent, whatever it is called on the disk.
 const FILENAME: &str = "Dockerfile";
+/// The argument by which BuildKit is told the time of an image.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// What allows a RUN the network of the machine.
 const HOST: &str = "network.host";
 
@@ -222,6 +224,10 @@ fn frontend(
     for (name, value) in &request.args {
         options.insert(format!("build-arg:{name}"), value.clone());
     }
+    // The exporter is told, too, but Docker's graph driver does not listen.
+    if abilities.has_epoch && !names_epoch(request) {
+        options.insert(format!("build-arg:{EPOCH}"), request.epoch.to_string());
+    }
     for (name, value) in &request.labels {
         options.insert(format!("label:{name}"), value.clone());
     }
@@ -250,6 +256,12 @@ fn frontend(
         options.insert("frontend.caps".to_owned(), needs.to_owned());
     }
     options
+}
+
+/// Whether a build has a use of its own for the argument that gives an image its time.
+fn names_epoch(request: &Request) -> bool {
+    let mut words = request.dockerfile.windows(EPOCH.len());
+    request.args.contains_key(EPOCH) || words.any(|word| word == EPOCH.as_bytes())
 }
 
 /// An image of the daemon's store is used as it is there, and others are pulled where they are
