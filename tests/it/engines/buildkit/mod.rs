@@ -11,7 +11,10 @@ mod content;
 mod failures;
 mod files;
 pub(super) mod image;
+mod options;
 mod parents;
+mod registry;
+mod secrets;
 mod stale;
 mod traffic;
 mod tree;
@@ -156,6 +159,12 @@ impl Bench {
             threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
         });
         assert!(failed.is_empty(), "not so on {}", failed.join(" and "));
+    }
+
+    /// A name for its daemon that no other has.
+    fn place(&self) -> String {
+        let place = DAEMONS.iter().position(|(name, _)| *name == self.daemon.name);
+        format!("daemon-{}", place.unwrap())
     }
 
     /// The reference of the base image.

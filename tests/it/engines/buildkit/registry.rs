@@ -1,0 +1,176 @@
+//! Registries: what is pushed, what is pulled, and who is let in.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// The registry of the tests; `None`, said aloud, where there is none.
+fn registry() -> Option<String> {
+    let registry = variable("IMGRAPH_TEST_REGISTRY");
+    if registry.is_none() {
+        aloud("buildkit  skipped: registries: IMGRAPH_TEST_REGISTRY is not set");
+    }
+    registry
+}
+
+/// The digest of what a tag points at in a registry.
+fn remote(registry: &str, repository: &str, tag: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(registry).unwrap();
+    let accept = "application/vnd.docker.distribution.manifest.v2+json, \
+        application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
+    let head =
+        format!("HEAD /v2/{repository}/manifests/{tag} HTTP/1.0\r\nAccept: {accept}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let digest = answer.lines().find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
+    digest.map(str::to_owned)
+}
+
+impl Bench {
+    fn push(&self, references: &[String]) -> (Result<(), EngineError>, Vec<String>) {
+        let id = self.id_of(&references[0]).unwrap().parse().unwrap();
+        let mut lines = Vec::new();
+        let pushed = self.engine.push(&id, references, &Cancel::default(), &mut |progress| {
+            lines.push(shown(&progress));
+        });
+        (pushed, lines)
+    }
+
+    /// Points a tag of the registry, and that of the store, at an image.
+    fn publish(&self, id: &OciDigest, reference: &str) {
+        let references = vec![reference.to_owned()];
+        self.engine.tag(id, &references).unwrap();
+        self.push(&references).0.unwrap();
+    }
+}
+
+#[test]
+fn references_are_pushed_in_their_order_and_a_build_can_be_made_on_them() {
+    let Some(registry) = registry() else { return };
+    Bench::each(|bench| {
+        let image = bench.image("pushed");
+        // Each daemon has a repository of its own.
+        let repository = format!("{}/{}", bench.tag, bench.place());
+        let references = ["1", "2"].map(|tag| format!("{registry}/{repository}:{tag}"));
+        bench.engine.tag(&image, &references).unwrap();
+        let (pushed, lines) = bench.push(&references);
+        pushed.unwrap();
+        let said: Vec<&String> = lines.iter().filter(|line| line.contains("pushing ")).collect();
+        assert_eq!(
+            said,
+            [&*format!("| pushing {}", references[0]), &*format!("| pushing {}", references[1])]
+        );
+        let remotes = ["1", "2"].map(|tag| remote(&registry, &repository, tag));
+        assert!(remotes[0].is_some() && remotes[0] == remotes[1], "{remotes:?}");
+
+        for id in references.iter().map(|reference| reference.as_str()).chain([image.as_str()]) {
+            bench.daemon.ask("DELETE", &format!("/images/{id}?force=1"));
+        }
+        assert_eq!(bench.id_of(&references[0]), None);
+        let dockerfile = format!("FROM {}\nWORKDIR /x\n", references[0]);
+        let built = bench.build(&bench.request(&dockerfile)).unwrap();
+        assert_eq!(bench.text(built.output.id.as_str(), "who"), "pushed\n");
+    });
+}
+
+#[test]
+fn with_pull_a_tag_that_was_moved_in_its_registry_is_seen() {
+    let Some(registry) = registry() else { return };
+    Bench::each(|bench| {
+        let external = format!("{registry}/{}/{}:1", bench.tag, bench.place());
+        let (old, new, parent) = (bench.image("old"), bench.image("new"), bench.image("parent"));
+        let parents = vec![bench.parent(&bench.named("@/p:1"), &parent)];
+        for (dockerfile, parents) in [
+            (format!("FROM {external}\n"), Vec::new()),
+            // A parent is in no registry.
+            (bench.named(&format!("FROM @/p:1\nCOPY --from={external} /who /who\n")), parents),
+        ] {
+            for (pull, who) in [(false, "old\n"), (true, "new\n")] {
+                bench.publish(&new, &external);
+                bench.engine.tag(&old, std::slice::from_ref(&external)).unwrap();
+                let parents = parents.clone();
+                let request = Request { pull, parents, ..bench.request(&dockerfile) };
+                let built = bench.build(&request).unwrap_or_else(|it| panic!("{dockerfile}{it:?}"));
+                assert_eq!(bench.text(built.output.id.as_str(), "who"), who, "{dockerfile}");
+            }
+        }
+    });
+}
+
+/// A registry that lets nobody in, and notes what it was shown.
+struct Doorman {
+    host: String,
+    shown: Arc<Mutex<Vec<String>>>,
+}
+
+impl Doorman {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let shown: Arc<Mutex<Vec<String>>> = Arc::default();
+        let noted = Arc::clone(&shown);
+        // It ends with the process of the tests.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                while let Some(Ok(line)) =
+                    lines.next().filter(|line| !matches!(line, Ok(line) if line.is_empty()))
+                {
+                    if let Some(shown) = line.strip_prefix("Authorization: ") {
+                        noted.lock().unwrap().push(shown.to_owned());
+                    }
+                }
+                let body =
+                    r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
+                write!(
+                    stream,
+                    "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"tests\"\r\n\
+                     Docker-Distribution-Api-Version: registry/2.0\r\nConnection: close\r\n\
+                     Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+                .unwrap_or_default();
+            }
+        });
+        Self { host, shown }
+    }
+}
+
+#[test]
+fn credentials_are_shown_and_where_they_are_refused_that_is_said() {
+    Bench::each(|bench| {
+        let doorman = Doorman::new();
+        let reference = format!("{}/{}/x:1", doorman.host, bench.tag);
+        let image = bench.image("x");
+        bench.engine.tag(&image, std::slice::from_ref(&reference)).unwrap();
+        let auth = "dXNlcjpwYXNzd29yZA=="; // user:password
+        let config = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, doorman.host);
+        let elsewhere = format!("FROM {}/{}/y:1\nWORKDIR /x\n", doorman.host, bench.tag);
+        for config in [None, Some(config.as_str())] {
+            let environment: Vec<_> =
+                config.map(|config| ("DOCKER_AUTH_CONFIG", config)).into_iter().collect();
+            let engine = engine(&bench.daemon, bench.home.path(), &environment);
+            let pushed = engine.push(
+                &image,
+                std::slice::from_ref(&reference),
+                &Cancel::default(),
+                &mut |_| {},
+            );
+            assert!(matches!(pushed, Err(EngineError::Auth(_))), "{pushed:?}");
+            let was_shown = |what: &str| {
+                let shown = std::mem::take(&mut *doorman.shown.lock().unwrap());
+                let expected = format!("Basic {auth}");
+                assert_eq!(shown.contains(&expected), config.is_some(), "{what}: {shown:?}");
+            };
+            was_shown("push");
+            let request = bench.request(&elsewhere);
+            let built = engine.build(&request, &Cancel::default(), &mut |_| {});
+            assert!(matches!(built, Err(EngineError::Auth(_))), "{built:?}");
+            was_shown("pull");
+        }
+    });
+}
