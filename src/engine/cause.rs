@@ -3,7 +3,7 @@
 //! Only an engine's own words may be given: what a RUN printed says nothing of the engine.
 
 /// Words of registries and of the machine that mean: not allowed.
-const AUTH: [&str; 12] = [
+const AUTH: [&str; 13] = [
     "unauthorized",
     "authentication required",
     "invalid username/password",
@@ -11,6 +11,7 @@ const AUTH: [&str; 12] = [
     "insufficient_scope",
     "authorization failed",
     "access to the resource is denied",
+    "denied: ",
     "403 forbidden",
     "403 (forbidden)",
     "operation not permitted",
@@ -110,6 +111,7 @@ mod tests {
                 Class::Auth,
             ),
             ("unexpected status from HEAD request to https://r/v2/: 401 Unauthorized", Class::Auth),
+            ("denied: permission_denied: write_package", Class::Auth),
             ("unexpected status: 503 Service Unavailable", Class::Unavailable),
             ("Head \"https://r.example/v2/a/manifests/1\": EOF", Class::Unavailable),
             ("toomanyrequests: You have reached your pull rate limit", Class::Unavailable),
