@@ -1,6 +1,5 @@
 //! Registries: what is pushed, what is pulled, and who is let in.
 
-use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -112,32 +111,44 @@ impl Doorman {
         let host = listener.local_addr().unwrap().to_string();
         let shown: Arc<Mutex<Vec<String>>> = Arc::default();
         let noted = Arc::clone(&shown);
-        // It ends with the process of the tests.
+        // They end with the process of the tests.
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                while let Some(Ok(line)) =
-                    lines.next().filter(|line| !matches!(line, Ok(line) if line.is_empty()))
-                {
-                    if let Some(shown) = line.strip_prefix("Authorization: ") {
-                        noted.lock().unwrap().push(shown.to_owned());
-                    }
-                }
-                let body =
-                    r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
-                write!(
-                    stream,
-                    "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"tests\"\r\n\
-                     Docker-Distribution-Api-Version: registry/2.0\r\nConnection: close\r\n\
-                     Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                    body.len()
-                )
-                .unwrap_or_default();
+                let noted = Arc::clone(&noted);
+                thread::spawn(move || refuse(&mut stream.unwrap(), &noted));
             }
         });
         Self { host, shown }
     }
+}
+
+/// Answers one request. A daemon tries TLS first, and is answered without it.
+fn refuse(stream: &mut TcpStream, shown: &Mutex<Vec<String>>) {
+    let mut request = Vec::new();
+    let mut bytes = [0; 4096];
+    while !request.windows(4).any(|four| four == b"\r\n\r\n") && request.first() != Some(&0x16) {
+        match stream.read(&mut bytes) {
+            Ok(length @ 1..) => request.extend_from_slice(&bytes[..length]),
+            _ => return,
+        }
+    }
+    let request = String::from_utf8_lossy(&request);
+    let credential = request.lines().find_map(|line| line.strip_prefix("Authorization: "));
+    shown.lock().unwrap().extend(credential.map(str::to_owned));
+    // Where a registry says that it does not know somebody whom it knows, Docker asks for a minute.
+    let (status, code) = match credential {
+        None => ("401 Unauthorized", "UNAUTHORIZED"),
+        Some(_) => ("403 Forbidden", "DENIED"),
+    };
+    let body = format!(r#"{{"errors":[{{"code":"{code}","message":"not you"}}]}}"#);
+    let head = format!(
+        "HTTP/1.1 {status}\r\nWWW-Authenticate: Basic realm=\"tests\"\r\n\
+         Docker-Distribution-Api-Version: registry/2.0\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let body = if request.starts_with("HEAD") { "" } else { &body };
+    write!(stream, "{head}{body}").unwrap_or_default();
 }
 
 #[test]
