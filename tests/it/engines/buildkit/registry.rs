@@ -65,7 +65,7 @@ fn references_are_pushed_in_their_order_and_a_build_can_be_made_on_them() {
         let remotes = ["1", "2"].map(|tag| remote(&registry, &repository, tag));
         assert!(remotes[0].is_some() && remotes[0] == remotes[1], "{remotes:?}");
 
-        for id in references.iter().map(|reference| reference.as_str()).chain([image.as_str()]) {
+        for id in references.iter().map(String::as_str).chain([image.as_str()]) {
             bench.daemon.ask("DELETE", &format!("/images/{id}?force=1"));
         }
         assert_eq!(bench.id_of(&references[0]), None);

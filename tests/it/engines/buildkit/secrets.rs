@@ -78,17 +78,16 @@ fn a_command_gets_its_secrets_and_nothing_else_has_them() {
 #[test]
 fn two_images_with_secrets_of_one_name_get_their_own() {
     Bench::each(|bench| {
-        let mut files = String::from("//- one\none\n//- two\ntwo\n//- layers.toml\n");
-        for name in ["one", "two"] {
-            files += &format!("[image.{name}]\nsecrets = ['id=s,src={name}']\n");
-        }
-        for name in ["one", "two"] {
-            // Both are held up until both run.
-            files += &format!(
+        // Both are held up until both run.
+        let image = |name: &str| {
+            format!(
                 "//- images/{name}/Dockerfile\nFROM @busybox\nENV NAME={name}\n\
                  RUN --mount=type=secret,id=s sleep 1; cat /run/secrets/s > /s\n"
-            );
-        }
+            )
+        };
+        let layers = "//- layers.toml\n[image.one]\nsecrets = ['id=s,src=one']\n\
+            [image.two]\nsecrets = ['id=s,src=two']\n";
+        let files = ["//- one\none\n//- two\ntwo\n", layers, &image("one"), &image("two")].concat();
         let tree = bench.workspace(&files);
         bench.imgraph(&tree, "rebuild --jobs=2").exits(0);
         for name in ["one", "two"] {
