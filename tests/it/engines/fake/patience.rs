@@ -38,13 +38,22 @@ fn silences() -> [(Bench, &'static str); 5] {
     ]
 }
 
+/// A build that begins in the moment in which a connection is cut may be the one that notices: it
+/// says so, and whoever builds tries again.
+fn was_cut(error: &EngineError) -> bool {
+    matches!(error, EngineError::Unavailable(text) if text.contains("was lost"))
+}
+
 /// The one slow test: all of them wait at the same time.
 #[test]
 fn a_daemon_that_says_nothing_is_given_up() {
     let silences = silences();
     let going = silences.each_ref().map(|(bench, _)| bench.start(bench.request("b", &[])));
-    for ((_, wanted), going) in silences.iter().zip(&going) {
-        let error = going.end().0.unwrap_err();
+    for ((bench, wanted), going) in silences.iter().zip(&going) {
+        let mut error = going.end().0.unwrap_err();
+        if was_cut(&error) {
+            error = bench.start(bench.request("b", &[])).end().0.unwrap_err();
+        }
         assert!(matches!(error, EngineError::Unavailable(_)), "{error:?}");
         assert!(error.to_string().contains(wanted), "{error}, not {wanted}");
     }
@@ -62,7 +71,9 @@ fn who_waits_for_a_silent_daemon_can_be_cancelled() {
         });
         cancel.raise();
         let ended = end.recv_timeout(HANGS).unwrap();
-        assert!(matches!(ended, Err(EngineError::Cancelled)), "{wait}: {ended:?}");
+        let is_prompt =
+            matches!(&ended, Err(EngineError::Cancelled)) || ended.as_ref().is_err_and(was_cut);
+        assert!(is_prompt, "{wait}: {ended:?}");
     }
     assert!(timer.elapsed() < 9_000, "{} ms", timer.elapsed());
 }
