@@ -30,15 +30,15 @@ const APP: &str = "FROM bench/base\nCOPY app.txt /app.txt\nRUN wc /app.txt > /co
 
 fn main() {
     let variable = |name: &str| std::env::var(name).ok();
-    let (Some(host), Some(docker)) =
-        (variable("IMGRAPH_TEST_DOCKER26"), variable("IMGRAPH_TEST_DOCKER_CLI"))
+    let (Some(host), Some(buildx)) =
+        (variable("IMGRAPH_TEST_DOCKER26"), variable("IMGRAPH_TEST_BUILDX"))
     else {
-        eprintln!("skipped: IMGRAPH_TEST_DOCKER26 and IMGRAPH_TEST_DOCKER_CLI name no Docker");
+        eprintln!("skipped: IMGRAPH_TEST_DOCKER26 and IMGRAPH_TEST_BUILDX name no Docker");
         return;
     };
     let rounds = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(3);
     let tree = tempfile::tempdir().expect("there is room for a tree");
-    let bench = Bench { tree: tree.path(), host, docker };
+    let bench = Bench { tree: tree.path(), host, buildx };
     bench.plant();
     let contenders: [(&str, Command); 3] = bench.contenders();
     let mut changed: Vec<Vec<Measured>> = vec![Vec::new(); contenders.len()];
@@ -67,7 +67,7 @@ fn main() {
 struct Bench<'a> {
     tree: &'a Path,
     host: String,
-    docker: String,
+    buildx: String,
 }
 
 #[derive(Clone, Copy)]
@@ -121,12 +121,12 @@ impl Bench<'_> {
     fn contenders(&self) -> [(&'static str, Command); 3] {
         let mut imgraph = Command::new(env!("CARGO_BIN_EXE_imgraph"));
         imgraph.args(["--engine", "buildkit", "rebuild", "--changed", "--quiet"]);
-        let mut bake = Command::new(&self.docker);
-        bake.args(["buildx", "bake", "--progress", "quiet"]);
+        let mut bake = Command::new(&self.buildx);
+        bake.args(["bake", "--progress", "quiet"]);
         let mut two = Command::new("sh");
         let build = format!(
-            "ls images/apps | xargs -P 2 -I@ {} buildx build --quiet --tag bench/apps/@ images/apps/@",
-            self.docker
+            "ls images/apps | xargs -P 2 -I@ {} build --quiet --tag bench/apps/@ images/apps/@",
+            self.buildx
         );
         two.args(["-c", &build]);
         [("imgraph", imgraph), ("docker buildx bake", bake), ("docker buildx build x 2", two)]
