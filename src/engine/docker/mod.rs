@@ -11,7 +11,7 @@
 //! | [`address`], [`ssh`] | how an address is taken apart; a daemon behind ssh |
 //! | [`config`], [`context`] | docker's `config.json`; its contexts |
 //! | [`credentials`] | what a registry is told |
-//! | [`stream`] | bytes to and from an endpoint |
+//! | [`stream`], `tls` | bytes to and from an endpoint; whom to trust there |
 //! | [`api`] | the Docker Engine API: the image store, and the upgrades to gRPC |
 
 pub mod address;
@@ -25,6 +25,7 @@ pub mod endpoint;
 mod fixture;
 pub mod ssh;
 pub mod stream;
+mod tls;
 
 use std::io;
 use std::path::PathBuf;
