@@ -47,6 +47,9 @@ pub struct Arguments {
     /// The builder of the engine, where it has several
     #[arg(long, value_name = "NAME", global = true, env = "IMGRAPH_BUILDER")]
     pub builder: Option<String>,
+    /// Do not ask the engine whether recorded images are still in its store: take them to be there
+    #[arg(long, global = true, value_parser = FalseyValueParser::new(), env = "IMGRAPH_OFFLINE")]
+    pub offline: bool,
     /// What counts in every image beside its files
     #[command(flatten)]
     pub given: Given,

@@ -16,6 +16,7 @@ mod ls;
 mod plan;
 mod rebuild;
 mod session;
+mod settled;
 mod why;
 
 use std::ffi::OsString;

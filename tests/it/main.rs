@@ -23,5 +23,6 @@ mod push;
 mod rebuild;
 mod scale;
 mod selection;
+mod settled;
 mod support;
 mod widened;
