@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
     let stat = ManuallyDrop::into_inner(stat);
     let session = ManuallyDrop::new(Session::with(root, choice, stat, settings)?);
-    let mut selected = session.select(&arguments.selection)?;
+    let mut selected = session.select(&arguments.selection, settings)?;
     let cancel = Cancel::default();
     raise_on_interrupt(&cancel)
         .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;

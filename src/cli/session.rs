@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cli::args::Selection;
+use crate::cli::affected::{self, Affected};
 use crate::cli::engines::{self, Choice};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::selection::Selection;
 use crate::cli::settings::{Settings, write};
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
@@ -118,9 +119,17 @@ impl Session {
     }
 
     /// The images of a selection. Fails with exit code 4 if there is none and that is asked for.
-    pub(crate) fn select(&self, selection: &Selection) -> Result<Selected, Failure> {
+    pub(crate) fn select(
+        &self,
+        selection: &Selection,
+        settings: &Settings,
+    ) -> Result<Selected, Failure> {
         let graph = &self.loaded.graph;
-        let asked = select(graph, &self.loaded.workspace.layers, &selection.all())?;
+        let mut asked = select(graph, &self.loaded.workspace.layers, &selection.all())?;
+        if let Some(revision) = affected::revision(selection, self, settings)? {
+            let affected = Affected::since(&revision, self)?;
+            asked.retain(|id| affected.images.contains_key(id));
+        }
         if asked.is_empty() && selection.fail_if_no_match {
             return Err(Failure::new(Exit::NO_MATCH, "no image is selected"));
         }

@@ -59,7 +59,8 @@ pub(crate) fn question(
     settings: &Settings,
     (root, choice): (&Path, &Choice),
 ) -> Option<Digest> {
-    if arguments.force || arguments.rerun.is_some() {
+    let is_narrowed = arguments.selection.since.is_some() || arguments.selection.affected;
+    if arguments.force || arguments.rerun.is_some() || is_narrowed {
         return None;
     }
     let program = look(&std::env::current_exe().ok()?)?;

@@ -276,8 +276,9 @@ fn plain_path(pattern: &str) -> PathBuf {
     PathBuf::from(pattern.trim_start_matches("./"))
 }
 
-/// The patterns were checked when `layers.toml` was read; one that still fails matches nothing.
-fn set(patterns: &[String]) -> GlobSet {
+/// What matches one of the patterns of a `prepare`, relative to the image's directory. They were
+/// checked when `layers.toml` was read; one that still fails matches nothing.
+pub fn set(patterns: &[String]) -> GlobSet {
     let mut builder = GlobSetBuilder::new();
     for pattern in patterns {
         let pattern = pattern.trim_start_matches("./");

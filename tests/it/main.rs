@@ -5,6 +5,7 @@
     reason = "tests write files, start programs, and fail by panicking"
 )]
 
+mod affected;
 mod check;
 mod cli;
 mod conformance;
