@@ -39,6 +39,8 @@ pub mod event;
 pub mod clock;
 pub mod cancel;
 pub mod process;
+pub mod tls;
+pub mod dockerconfig;
 pub mod gather;
 pub mod load;
 pub mod ledger;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
 
 use crate::digest::{Digest, OciDigest};
+use crate::dockerconfig::credentials::Credentials;
 use crate::engine::buildkit::abilities::Abilities;
 use crate::engine::buildkit::layers::Files;
 use crate::engine::buildkit::session::content::STORE;
 use crate::engine::buildkit::store::{Store, utc};
-use crate::engine::docker::credentials::Credentials;
 use crate::engine::layout::Layout;
 use crate::engine::{Built, Cancel, Content, EngineError, Parent, Presence, Progress};
 use crate::history::Output;

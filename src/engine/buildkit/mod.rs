@@ -28,13 +28,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
 
 use crate::digest::{Digest, OciDigest};
+use crate::dockerconfig::credentials::Credentials;
 use crate::engine::buildkit::abilities::Abilities;
 use crate::engine::buildkit::images::Images;
 use crate::engine::buildkit::link::{Daemon, Link};
 use crate::engine::buildkit::session::content::Stores;
 use crate::engine::buildkit::store::Store;
 use crate::engine::docker::api::Api;
-use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::endpoint::Endpoint;
 use crate::engine::layout::Layout;
 use crate::engine::warned::Warned;

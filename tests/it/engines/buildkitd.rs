@@ -15,14 +15,15 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use imgraph::digest::OciDigest;
+use imgraph::dockerconfig::credentials::Credentials;
 use imgraph::engine::buildkit::{BuildKit, LAYOUT, Options, Target};
 use imgraph::engine::docker::buildkitd::buildkit_endpoint;
-use imgraph::engine::docker::credentials::Credentials;
-use imgraph::engine::docker::endpoint::{Endpoint, Tls};
+use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{
     Built, CacheUse, Cancel, Engine, EngineError, Parent, Presence, Progress, Request,
 };
 use imgraph::image::Platform;
+use imgraph::tls::Tls;
 use serde_json::Value;
 
 use crate::engines::bench::{busybox, entries, shown};
@@ -352,7 +353,7 @@ fn a_daemon_behind_mutual_tls_is_reached_with_certificates_and_not_without() {
         cert: file("cert.pem"),
         key: file("key.pem"),
         server_name: Some("localhost".to_owned()),
-        skip_verify: false,
+        ..Tls::default()
     };
     let asked = |tls: Tls| {
         let endpoint = buildkit_endpoint(&address, Some(tls)).unwrap();

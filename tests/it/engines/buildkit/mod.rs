@@ -31,8 +31,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, panic, thread};
 
 use imgraph::digest::OciDigest;
+use imgraph::dockerconfig::credentials::Credentials;
 use imgraph::engine::buildkit::{BuildKit, Options, Target};
-use imgraph::engine::docker::credentials::Credentials;
 use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Request};
 use imgraph::image::Platform;

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog};
+use imgraph::dockerconfig::credentials::Credentials;
 use imgraph::engine::buildkit::{BuildKit, Options, Target};
-use imgraph::engine::docker::credentials::Credentials;
 use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Request};
 use imgraph::image::Platform;
