@@ -41,6 +41,7 @@ pub mod cancel;
 pub mod process;
 pub mod tls;
 pub mod dockerconfig;
+pub mod registry;
 pub mod gather;
 pub mod load;
 pub mod ledger;

@@ -15,6 +15,7 @@ mod inputs;
 mod ls;
 mod plan;
 mod rebuild;
+mod registries;
 mod session;
 mod why;
 

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -23,6 +24,7 @@ use imgraph::engine::{
     Built, CacheUse, Cancel, Engine, EngineError, Parent, Presence, Progress, Request,
 };
 use imgraph::image::Platform;
+use imgraph::registry::{self, Registry};
 use imgraph::tls::Tls;
 use serde_json::Value;
 
@@ -154,7 +156,9 @@ fn engine(endpoint: Endpoint, home: &Path) -> BuildKit {
     let environment = BTreeMap::new();
     let credentials = Credentials::load(&environment, home).unwrap();
     let target = Target::Buildkitd { endpoint, layout: home.join("oci") };
-    BuildKit::new(Options { target, credentials, environment, root: home.to_owned() }).unwrap()
+    let registry = Arc::new(Registry::new(registry::Options::new(credentials.clone())));
+    let root = home.to_owned();
+    BuildKit::new(Options { target, credentials, registry, environment, root }).unwrap()
 }
 
 fn parent(reference: &str, built: &Built) -> Parent {

@@ -26,6 +26,7 @@ use imgraph::engine::buildkit::{BuildKit, Options, Target};
 use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Request};
 use imgraph::image::Platform;
+use imgraph::registry::{self, Registry};
 
 use self::daemon::Daemon;
 use super::bench::{entries, shown};
@@ -70,9 +71,11 @@ impl Bench {
         endpoint: Endpoint,
         environment: BTreeMap<String, String>,
     ) -> Arc<BuildKit> {
+        let credentials = Credentials::load(&environment, home.path()).unwrap();
         let options = Options {
             target: Target::Buildkitd { endpoint, layout: home.path().join("layout") },
-            credentials: Credentials::load(&environment, home.path()).unwrap(),
+            credentials: credentials.clone(),
+            registry: Arc::new(Registry::new(registry::Options::new(credentials))),
             environment,
             root: home.path().to_owned(),
         };
