@@ -6,6 +6,7 @@
 //! because helpers give out what expires.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -59,14 +60,29 @@ struct Answer {
 }
 
 impl Identity {
-    /// Notes what the registry wants to be shown.
-    pub(crate) fn learn(&self, challenge: Challenge) {
+    /// Notes what the registry wants to be shown. What this one question takes, as the registry says,
+    /// is added to its scope.
+    pub(crate) fn learn(&self, mut challenge: Challenge, scope: &mut Scope) {
+        if let Challenge::Bearer { scope: asked, .. } = &mut challenge {
+            for asked in asked.take().iter().flat_map(|asked| asked.split_whitespace()) {
+                if !scope.iter().any(|had| covers(had, asked)) {
+                    scope.insert(asked.to_owned());
+                }
+            }
+        }
         *lock(&self.challenge) = Some(challenge);
     }
 
-    /// Forgets a token that the registry did not take.
-    pub(crate) fn forget(&self, scope: &Scope) {
-        lock(&self.tokens).remove(scope);
+    /// Forgets a token that the registry did not take, if it is still the one that is kept.
+    pub(crate) fn forget(&self, scope: &Scope, shown: &str) {
+        let slot = lock(&self.tokens).get(scope).cloned();
+        // Where it is locked a new one is on its way.
+        if let Some(slot) = slot
+            && let Ok(mut slot) = slot.try_lock()
+            && slot.as_ref().is_some_and(|token| shown.ends_with(&*token.text))
+        {
+            *slot = None;
+        }
     }
 
     /// The value of `Authorization`; none where the registry has not asked for any, or nobody has
@@ -86,11 +102,7 @@ impl Identity {
                 let login = self.login(client, place).await?;
                 Ok(login.as_ref().and_then(basic))
             }
-            Challenge::Bearer { realm, service, scope: asked } => {
-                let mut scope = scope.clone();
-                scope.extend(
-                    asked.iter().flat_map(|asked| asked.split_whitespace()).map(str::to_owned),
-                );
+            Challenge::Bearer { realm, service, .. } => {
                 let giver = Giver { realm: &realm, service: service.as_deref() };
                 let token = self.token(client, place, (giver, scope)).await?;
                 Ok(Some(format!("Bearer {token}")))
@@ -114,7 +126,7 @@ impl Identity {
         let name = place.name.clone();
         // A helper is a program.
         let asked = tokio::task::spawn_blocking(move || credentials.for_host(&name)).await;
-        let asked = asked.map_err(|error| client.unavailable(place, error.to_string()))?;
+        let asked = asked.map_err(|error| place.unavailable(error.to_string()))?;
         let found = asked.map_err(|error| Trouble::Final(error.into()))?;
         *login = Some((Timer::start(), found.clone()));
         Ok(found)
@@ -124,7 +136,7 @@ impl Identity {
         &self,
         client: &Client,
         place: &Place,
-        (giver, scope): (Giver<'_>, Scope),
+        (giver, scope): (Giver<'_>, &Scope),
     ) -> Result<String, Trouble> {
         let slot = Arc::clone(lock(&self.tokens).entry(scope.clone()).or_default());
         // Whoever wants the same one waits for it.
@@ -138,7 +150,7 @@ impl Identity {
         if let Some(given) = login.as_ref().and_then(|login| login.registry_token.clone()) {
             return Ok(given);
         }
-        let token = giver.ask(client, place, (&scope, login.as_ref())).await?;
+        let token = giver.ask(client, place, (scope, login.as_ref())).await?;
         let text = token.text.clone();
         *slot = Some(token);
         Ok(text)
@@ -175,7 +187,7 @@ impl Giver<'_> {
             None => self.plain(&url, scope, login.and_then(basic)),
         };
         let since = Timer::start();
-        let plain = Plain { origin, what: format!("let us {}", intent(scope)), ..request };
+        let plain = Plain { origin, action: intent(scope), ..request };
         let bytes = client.ask(place, plain, LARGEST_TOKEN).await?;
         let answer: Answer =
             serde_json::from_slice(&bytes).map_err(|_| wrong("the answer has none".to_owned()))?;
@@ -191,7 +203,7 @@ impl Giver<'_> {
         let mut query = url.query().map(str::to_owned).unwrap_or_default();
         let mut add = |name: &str, value: &str| {
             let separator = if query.is_empty() { "" } else { "&" };
-            query += &format!("{separator}{name}={}", escaped(value));
+            write!(query, "{separator}{name}={}", escaped(value)).unwrap_or_default();
         };
         if let Some(service) = self.service {
             add("service", service);
@@ -239,6 +251,16 @@ fn unsafe_login(place: &Place) -> RegistryError {
     }
 }
 
+/// Whether what is allowed already includes something else.
+fn covers(had: &str, asked: &str) -> bool {
+    match (had.rsplit_once(':'), asked.rsplit_once(':')) {
+        (Some((of, had)), Some((asked_of, asked))) => {
+            of == asked_of && asked.split(',').all(|action| had.split(',').any(|it| it == action))
+        }
+        _ => had == asked,
+    }
+}
+
 /// What a scope is for, for people: `push to acme/base`.
 pub(crate) fn intent(scope: &Scope) -> String {
     // The repository that is written to comes before those that are only read.
@@ -256,7 +278,7 @@ pub(crate) fn escaped(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped += &format!("%{byte:02X}");
+            write!(escaped, "%{byte:02X}").unwrap_or_default();
         }
     }
     escaped
@@ -295,6 +317,18 @@ mod tests {
         let Payload::Bytes(form) = plain.payload else { panic!("no form") };
         let form = String::from_utf8(form.to_vec()).unwrap();
         assert!(form.ends_with("scope=repository%3Aa%3Apull&refresh_token=s%3D1%26t"), "{form}");
+    }
+
+    #[test]
+    fn what_is_allowed_already_is_not_asked_for_beside_it() {
+        for (had, asked, expected) in [
+            ("repository:a:pull,push", "repository:a:pull", true),
+            ("repository:a:pull", "repository:a:pull,push", false),
+            ("repository:a:pull", "repository:b:pull", false),
+            ("registry:catalog:*", "registry:catalog:*", true),
+        ] {
+            assert_eq!(covers(had, asked), expected, "{had} {asked}");
+        }
     }
 
     #[test]

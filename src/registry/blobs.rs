@@ -3,12 +3,14 @@
 //! Source: OCI distribution-spec, "Pulling blobs". Where the connection breaks, the rest is asked for
 //! and not what has come already.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::{MutexGuard, PoisonError};
 
 use hyper::{Method, StatusCode, header};
 
 use crate::digest::{OciDigest, OciHasher};
+use crate::registry::auth::Scope;
 use crate::registry::body::Payload;
 use crate::registry::call::{Ask, Repository, To};
 use crate::registry::error::{RegistryError, Trouble};
@@ -22,12 +24,16 @@ struct Arriving<'a> {
 }
 
 impl Repository {
-    /// Whether the repository has a blob.
-    pub(crate) async fn has_blob(&self, digest: &OciDigest) -> Result<bool, RegistryError> {
+    /// Whether the repository has a blob; asked by who may do what is in the scope.
+    pub(crate) async fn has_blob(
+        &self,
+        digest: &OciDigest,
+        scope: Scope,
+    ) -> Result<bool, RegistryError> {
         if self.was_seen(digest) {
             return Ok(true);
         }
-        let ask = self.blob_ask(Method::HEAD, digest);
+        let ask = Ask { scope, ..self.blob_ask(Method::HEAD, digest) };
         let asked = self.patiently(async || {
             let answered = self.attempt(&ask).await?;
             self.client.wire.done(answered.incomplete);
@@ -92,7 +98,7 @@ impl Repository {
         };
         loop {
             let piece = answer.piece().await;
-            let Some(piece) = piece.map_err(|it| self.client.trouble(&self.host.place, it))? else {
+            let Some(piece) = piece.map_err(|it| self.host.place.trouble(it))? else {
                 break;
             };
             let known = usize::try_from(skip).unwrap_or(usize::MAX).min(piece.len());
@@ -166,10 +172,7 @@ impl Repository {
         seen.get(digest)?.iter().find(|path| **path != self.path).cloned()
     }
 
-    fn seen(
-        &self,
-    ) -> MutexGuard<'_, std::collections::BTreeMap<OciDigest, std::collections::BTreeSet<String>>>
-    {
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<OciDigest, BTreeSet<String>>> {
         self.host.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

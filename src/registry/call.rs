@@ -4,6 +4,7 @@
 //! the registry itself and to nobody whom it redirects to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -71,8 +72,8 @@ pub(crate) struct Plain {
     pub(crate) authorization: Option<String>,
     pub(crate) payload: Payload,
     pub(crate) content_type: Option<&'static str>,
-    /// What is wanted: `let us push to acme/base`.
-    pub(crate) what: String,
+    /// What it shall allow: `push to acme/base`.
+    pub(crate) action: String,
 }
 
 /// A place of the web.
@@ -162,9 +163,11 @@ impl Client {
         let answer = self.exchange(place, &plain.origin, (request, &plain.payload)).await?;
         if answer.status.is_success() {
             let bytes = self.wire.read(answer, limit).await;
-            return bytes.map_err(|error| self.trouble(place, error));
+            return bytes.map_err(|error| place.trouble(error));
         }
-        let trouble = self.refusal(place, answer, (&plain.what, &plain.what)).await;
+        let trouble = self
+            .refusal(place, answer, (&format!("a token to {}", plain.action), &plain.action))
+            .await;
         // Who gives tokens has no images: that it is not there says nothing of them.
         Err(match trouble {
             Trouble::Final(RegistryError::Missing { registry, what }) => {
@@ -191,7 +194,7 @@ impl Client {
         let tls = self.terms.tls(place, origin);
         let patience = place.patience;
         let sent = self.wire.send(Outgoing { origin, head, payload, patience, tls }).await;
-        sent.map_err(|error| self.trouble(place, error))
+        sent.map_err(|error| place.trouble(error))
     }
 
     /// What an answer means that is none.
@@ -225,10 +228,12 @@ impl Client {
             }
         }
     }
+}
 
+impl Place {
     /// What it means that nothing came back.
-    pub(crate) fn trouble(&self, place: &Place, error: WireError) -> Trouble {
-        let registry = place.name.clone();
+    pub(crate) fn trouble(&self, error: WireError) -> Trouble {
+        let registry = self.name.clone();
         let untrusted = |why: String, help: String| {
             Trouble::Final(RegistryError::Untrusted { registry: registry.clone(), why, help })
         };
@@ -243,13 +248,13 @@ impl Client {
                     "`insecure = true` in a [[registry]] of layers.toml allows that for {registry}"
                 ),
             ),
-            error => self.unavailable(place, error.to_string()),
+            error => self.unavailable(error.to_string()),
         }
     }
 
     /// A registry that cannot be asked now.
-    pub(crate) fn unavailable(&self, place: &Place, why: String) -> Trouble {
-        Trouble::Passing(RegistryError::Unavailable { registry: place.name.clone(), why }, None)
+    pub(crate) fn unavailable(&self, why: String) -> Trouble {
+        Trouble::Passing(RegistryError::Unavailable { registry: self.name.clone(), why }, None)
     }
 }
 
@@ -263,7 +268,7 @@ impl Host {
             }
             let tls = client.terms.tls(&self.place, &secured);
             let speaks = client.wire.speaks_tls(&secured, &tls).await;
-            let speaks = speaks.map_err(|error| client.trouble(&self.place, error))?;
+            let speaks = speaks.map_err(|error| self.place.trouble(error))?;
             Ok(self.place.origin(speaks))
         };
         self.origin.get_or_try_init(find).await
@@ -302,15 +307,13 @@ impl Repository {
                 (trouble, _) => return Err(trouble.into_error()),
             };
             if wait.as_secs() > LONGEST_WAIT {
-                let why = format!("{error}; it wants us to wait for {} s", wait.as_secs());
+                let why = match error {
+                    RegistryError::Unavailable { why, .. } => why,
+                    other => other.to_string(),
+                };
                 let registry = self.host.place.name.clone();
-                return Err(match error {
-                    RegistryError::Unavailable { why: said, .. } => {
-                        let why = format!("{said}; it wants us to wait for {} s", wait.as_secs());
-                        RegistryError::Unavailable { registry, why }
-                    }
-                    _ => RegistryError::Unavailable { registry, why },
-                });
+                let why = format!("{why}; it wants us to wait for {} s", wait.as_secs());
+                return Err(RegistryError::Unavailable { registry, why });
             }
             let note = format!("{error}; asking again in {} s", wait.as_secs_f64());
             self.notes.send(note).unwrap_or_default();
@@ -329,20 +332,21 @@ impl Repository {
             }
             To::Led(location) => location.clone(),
         };
-        let (mut redirects, mut was_asked) = (0, false);
+        let (mut redirects, mut was_asked, mut scope) = (0, false, ask.scope.clone());
         loop {
             let mut request = Request::builder().method(&ask.method).uri(&at.path);
             request = request.header(header::HOST, at.origin.authority());
             for (name, value) in &ask.headers {
                 request = request.header(name, value);
             }
+            let mut shown = None;
             if at.origin == *home {
                 let secret = home.tls || place.is_lenient;
-                let shown = (place, &ask.scope);
-                let shown = self.host.identity.authorization(client, shown, secret).await?;
-                if let Some(shown) = shown {
-                    request = request.header(header::AUTHORIZATION, shown);
-                }
+                let to_show = (place, &scope);
+                shown = self.host.identity.authorization(client, to_show, secret).await?;
+            }
+            if let Some(shown) = &shown {
+                request = request.header(header::AUTHORIZATION, shown);
             }
             let answer = client.exchange(place, &at.origin, (request, &ask.payload)).await?;
             let status = answer.status;
@@ -360,8 +364,10 @@ impl Repository {
                 let Some(challenge) = challenge::best(challenges) else {
                     return Err(self.refused(ask, answer).await);
                 };
-                self.host.identity.learn(challenge);
-                self.host.identity.forget(&ask.scope);
+                if let Some(shown) = &shown {
+                    self.host.identity.forget(&scope, shown);
+                }
+                self.host.identity.learn(challenge, &mut scope);
                 client.wire.read(answer, LARGEST_REFUSAL).await.unwrap_or_default();
             } else {
                 return Err(self.refused(ask, answer).await);
@@ -443,7 +449,7 @@ impl Location {
     /// The same with one more parameter.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.path.push(if self.path.contains('?') { '&' } else { '?' });
-        self.path += &format!("{name}={value}");
+        write!(self.path, "{name}={value}").unwrap_or_default();
         self
     }
 }

@@ -93,12 +93,12 @@ fn unquoted(value: &str) -> String {
 mod tests {
     use super::*;
 
-    fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {
-        Some(Challenge::Bearer {
+    fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Challenge {
+        Challenge::Bearer {
             realm: realm.to_owned(),
             service: service.map(str::to_owned),
             scope: scope.map(str::to_owned),
-        })
+        }
     }
 
     #[test]
@@ -106,18 +106,21 @@ mod tests {
         for (header, expected) in [
             (
                 r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#,
-                bearer(
+                Some(bearer(
                     "https://auth.docker.io/token",
                     Some("registry.docker.io"),
                     Some("repository:a/b:pull,push"),
-                ),
+                )),
             ),
-            (r#"bearer  Realm=https://a/t"#, bearer("https://a/t", None, None)),
-            (r#"Bearer realm="https://a/t", scope="""#, bearer("https://a/t", None, None)),
-            (r#"Bearer realm="a\"b\\c""#, bearer(r#"a"b\c"#, None, None)),
+            ("bearer  Realm=https://a/t", Some(bearer("https://a/t", None, None))),
+            (r#"Bearer realm="https://a/t", scope="""#, Some(bearer("https://a/t", None, None))),
+            (r#"Bearer realm="a\"b\\c""#, Some(bearer(r#"a"b\c"#, None, None))),
             (r#"Basic realm="x, y""#, Some(Challenge::Basic)),
             ("Basic", Some(Challenge::Basic)),
-            (r#"Basic realm="x", Bearer realm="https://a/t""#, bearer("https://a/t", None, None)),
+            (
+                r#"Basic realm="x", Bearer realm="https://a/t""#,
+                Some(bearer("https://a/t", None, None)),
+            ),
             (r#"Negotiate, Basic realm="x""#, Some(Challenge::Basic)),
             ("Bearer", None),
             ("Digest realm=\"x\"", None),

@@ -94,7 +94,7 @@ impl Repository {
             let media_type = self.media_type(&answered, &ask.what)?;
             let named = self.named(&answered, &ask.what)?;
             let read = self.client.wire.read(answered.incomplete, LARGEST_DOCUMENT).await;
-            let bytes = read.map_err(|error| self.client.trouble(&self.host.place, error))?;
+            let bytes = read.map_err(|error| self.host.place.trouble(error))?;
             let digest = OciDigest::of_content(&bytes);
             for wanted in reference.digest.iter().chain(&named) {
                 if wanted.as_str().starts_with("sha256:") && *wanted != digest {

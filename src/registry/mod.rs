@@ -147,16 +147,6 @@ impl Registry {
         })
     }
 
-    /// Whether the repository of a reference has a blob.
-    pub fn has_blob(
-        &self,
-        reference: &Reference,
-        digest: &OciDigest,
-        watch: Watch<'_>,
-    ) -> Result<bool, RegistryError> {
-        self.wait(reference, watch, async |repository| repository.has_blob(digest).await)
-    }
-
     /// Writes the bytes of a blob of the repository of a reference. Where they are not what the
     /// digest says that is an error, but they have been written.
     pub fn read_blob(

@@ -40,7 +40,7 @@ impl Repository {
                 let link = answered.incomplete.header("link").and_then(next);
                 let next = link.and_then(|link| answered.from.resolve(link));
                 let read = self.client.wire.read(answered.incomplete, LARGEST_PAGE).await;
-                let bytes = read.map_err(|error| self.client.trouble(&self.host.place, error))?;
+                let bytes = read.map_err(|error| self.host.place.trouble(error))?;
                 let page: Page = serde_json::from_slice(&bytes)
                     .map_err(|_| self.wrong("a list of tags", "what comes is none".to_owned()))?;
                 Ok((page.tags.unwrap_or_default(), next))

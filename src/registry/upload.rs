@@ -79,7 +79,8 @@ impl Repository {
     }
 
     async fn send_one(&self, parcel: &Parcel) -> Result<Sent, RegistryError> {
-        if self.has_blob(&parcel.digest).await? {
+        // Who is about to write asks with the same token.
+        if self.has_blob(&parcel.digest, self.writing()).await? {
             return Ok(Sent::There);
         }
         let elsewhere = self.seen_elsewhere(&parcel.digest);
@@ -173,7 +174,7 @@ impl Repository {
                     tries = 1;
                 }
                 Err(trouble) => {
-                    let error = self.interrupted(trouble, tries)?;
+                    let error = interrupted(trouble, tries)?;
                     tries += 1;
                     let note = format!("{error}; going on with the upload");
                     self.notes.send(note).unwrap_or_default();
@@ -185,29 +186,16 @@ impl Repository {
         Ok(at)
     }
 
-    /// What an upload may go on after.
-    fn interrupted(&self, trouble: Trouble, tries: u32) -> Result<RegistryError, Trouble> {
-        match trouble {
-            Trouble::Passing(error, None) if tries < TRIES => Ok(error),
-            // It has other bytes than we think.
-            Trouble::Final(error @ RegistryError::Refused { status: 416, .. }) if tries < TRIES => {
-                Ok(error)
-            }
-            trouble => Err(self.forgotten(trouble)),
-        }
-    }
-
     /// Where an upload is, and how many bytes of it have come.
     async fn resume(&self, at: Location) -> Result<(Location, u64), Trouble> {
         let ask = self.upload_ask(Method::GET, To::Led(at.clone()));
-        let answered = self.attempt(&ask).await.map_err(|trouble| self.forgotten(trouble))?;
+        let answered = self.attempt(&ask).await.map_err(forgotten)?;
         let stands = answered.incomplete.header("range").and_then(received).unwrap_or(0);
-        let at = match answered.incomplete.header("location") {
-            Some(_) => self.next(answered)?,
-            None => {
-                self.client.wire.done(answered.incomplete);
-                at
-            }
+        let at = if answered.incomplete.header("location").is_some() {
+            self.next(answered)?
+        } else {
+            self.client.wire.done(answered.incomplete);
+            at
         };
         // "0-0" is one byte, and also none: then it is better to begin at the beginning.
         Ok((at, if stands == 1 { 0 } else { stands }))
@@ -227,18 +215,7 @@ impl Repository {
                 let what = format!("what it got as blob {}", parcel.digest);
                 Err(self.wrong(&what, why))
             }
-            Err(trouble) => Err(self.forgotten(trouble)),
-        }
-    }
-
-    /// An upload that the registry does not know any more may be begun anew.
-    fn forgotten(&self, trouble: Trouble) -> Trouble {
-        match trouble {
-            Trouble::Final(RegistryError::Missing { registry, .. }) => {
-                let why = "it has forgotten an upload".to_owned();
-                Trouble::Passing(RegistryError::Unavailable { registry, why }, None)
-            }
-            trouble => trouble,
+            Err(trouble) => Err(forgotten(trouble)),
         }
     }
 
@@ -264,6 +241,29 @@ impl Repository {
             scope: self.writing(),
             what: format!("an upload to {}", self.path),
         }
+    }
+}
+
+/// What an upload may go on after.
+fn interrupted(trouble: Trouble, tries: u32) -> Result<RegistryError, Trouble> {
+    match trouble {
+        Trouble::Passing(error, None) if tries < TRIES => Ok(error),
+        // It has other bytes than we think.
+        Trouble::Final(error @ RegistryError::Refused { status: 416, .. }) if tries < TRIES => {
+            Ok(error)
+        }
+        trouble => Err(forgotten(trouble)),
+    }
+}
+
+/// An upload that the registry does not know any more may be begun anew.
+fn forgotten(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Final(RegistryError::Missing { registry, .. }) => {
+            let why = "it has forgotten an upload".to_owned();
+            Trouble::Passing(RegistryError::Unavailable { registry, why }, None)
+        }
+        trouble => trouble,
     }
 }
 

@@ -257,16 +257,14 @@ async fn unless_silent<T>(
     let mut answer = pin!(answer);
     let mut before = moved.load(Ordering::Relaxed);
     loop {
-        match tokio::time::timeout(patience, &mut answer).await {
-            Ok(answer) => return Ok(answer),
-            Err(_) => {
-                let now = moved.load(Ordering::Relaxed);
-                if now == before {
-                    return Err(WireError::Silent(patience));
-                }
-                before = now;
-            }
+        if let Ok(answer) = tokio::time::timeout(patience, &mut answer).await {
+            return Ok(answer);
         }
+        let now = moved.load(Ordering::Relaxed);
+        if now == before {
+            return Err(WireError::Silent(patience));
+        }
+        before = now;
     }
 }
 

@@ -21,6 +21,7 @@ mod options;
 mod prepare;
 mod push;
 mod rebuild;
+mod registry;
 mod scale;
 mod selection;
 mod support;

@@ -9,6 +9,7 @@ mod given;
 mod lost;
 mod patience;
 mod progress;
+mod push;
 mod session;
 mod tls;
 
