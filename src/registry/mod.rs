@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `host`, `wire`, `body` | where a registry is and on which terms; connections; what they carry |
 //! | `challenge`, `auth` | what it wants to be shown; logins and tokens |
-//! | `call`, [`error`] | one question: redirects, tries, and what an answer means |
+//! | `call`, `location`, [`error`] | one question: redirects, tries, and what an answer means |
 //! | [`manifests`], `blobs`, [`upload`], `tags` | the questions |
 //! | `cache` | documents that never change, on this machine |
 //!
@@ -24,6 +24,7 @@ mod call;
 mod challenge;
 pub mod error;
 mod host;
+mod location;
 pub mod manifests;
 mod tags;
 pub mod upload;

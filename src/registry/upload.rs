@@ -15,8 +15,9 @@ use tokio::task::JoinSet;
 use crate::digest::OciDigest;
 use crate::registry::auth::escaped;
 use crate::registry::body::Payload;
-use crate::registry::call::{Answered, Ask, Location, Repository, To};
+use crate::registry::call::{Answered, Ask, Repository, To};
 use crate::registry::error::{RegistryError, Trouble};
+use crate::registry::location::Location;
 
 /// What is not larger is sent with one request.
 const SMALL: u64 = 4 * 1024 * 1024;

@@ -311,9 +311,9 @@ impl Guard {
             Self::Token(_) => {
                 let scope = scope(request);
                 // What may be pushed to may be read.
-                let is_given = shown.strip_prefix("Bearer ").is_some_and(|token| {
-                    token.split('+').any(|given| given.starts_with(&*scope))
-                });
+                let is_given = shown
+                    .strip_prefix("Bearer ")
+                    .is_some_and(|token| token.split('+').any(|given| given.starts_with(&*scope)));
                 let challenge = format!(
                     r#"Bearer realm="http://{}/token",service="tests",scope="{scope}""#,
                     request.header("host")
