@@ -24,9 +24,11 @@ fuzz: ## feed all fuzz targets for SECONDS each (600)
 build: ## build imgraph in release mode
 	cargo build --release
 
-lint: ## formats and lints, as CI does
+lint: ## formats and lints, the fuzz targets too, as CI does
 	$(FMT) --check
 	cargo clippy --all-targets --quiet -- -D warnings
+	@scripts/install g++
+	cargo check --quiet --manifest-path fuzz/Cargo.toml --target-dir target
 
 fmt: ## format the code
 	$(FMT)

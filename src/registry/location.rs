@@ -25,15 +25,16 @@ impl Location {
         {
             return Some(Self { origin: self.origin.clone(), path: text.to_owned() });
         }
-        let Ok(url) = text.parse::<Uri>() else { return None };
-        let Some(mut origin) = Origin::of(&url) else {
-            if text.is_empty() || text.contains("://") || text.starts_with("//") {
+        if !text.contains("://") {
+            if text.is_empty() || text.starts_with("//") {
                 return None;
             }
             let (directory, _) = self.path.split('?').next()?.rsplit_once('/')?;
             let path = format!("{directory}/{text}");
             return Some(Self { origin: self.origin.clone(), path });
-        };
+        }
+        let url: Uri = text.parse().ok()?;
+        let mut origin = Origin::of(&url)?;
         // A registry behind a proxy that speaks TLS for it does not know that it is.
         let is_default = url.port().is_none() || origin.port == self.origin.port;
         if self.origin.tls && !origin.tls && origin.host == self.origin.host && is_default {

@@ -224,6 +224,21 @@ fn doctor_names_what_it_found() {
 }
 
 #[test]
+fn a_docker_that_somebody_named_badly_is_not_replaced_by_another_engine() {
+    let tree = Workspace::new(TREE);
+    let programs = tree.path("programs");
+    tree.write("programs/buildah", "#!/bin/sh\nexit 1\n");
+    tree.set_mode("programs/buildah", 0o755);
+    for (variable, value, told) in [
+        ("DOCKER_HOST", "ftp://x", "ftp://x"),
+        ("DOCKER_CONTEXT", "nowhere", "the docker context `nowhere`"),
+    ] {
+        let environment = [(variable, value), ("PATH", programs.to_str().unwrap())];
+        tree.rebuild_with("auto", "", &environment).exits(2).mentions(told);
+    }
+}
+
+#[test]
 fn a_state_that_cannot_be_written_is_said_with_its_path() {
     let tree = Workspace::new(TREE);
     tree.write(".imgraph", "a file where the directory should be\n");
