@@ -12,18 +12,32 @@ const EFFECTS: &[(&str, &[&str])] = &[
     ("cancel", &[]),
     ("process", &["clock"]),
     ("git", &["process"]),
+    ("tls", &[]),
+    ("dockerconfig", &["process"]),
+    ("registry", &["cancel", "clock", "dockerconfig", "tls"]),
     ("gather", &["cancel", "clock", "process"]),
     ("load", &["gather"]),
     ("ledger", &[]),
-    ("engine", &["cancel", "clock", "process"]),
+    ("engine", &["cancel", "clock", "dockerconfig", "process", "registry", "tls"]),
     ("signal", &["cancel", "clock"]),
     ("run", &["cancel", "clock", "engine", "gather", "ledger"]),
     ("report", &["clock"]),
 ];
 
 /// The modules that may do what `clippy.toml` forbids.
-const EFFECTFUL: &[&str] =
-    &["clock", "process", "git", "gather", "ledger", "engine", "report", "run", "cli"];
+const EFFECTFUL: &[&str] = &[
+    "clock",
+    "process",
+    "git",
+    "dockerconfig",
+    "registry",
+    "gather",
+    "ledger",
+    "engine",
+    "report",
+    "run",
+    "cli",
+];
 
 /// What the core knows nothing of.
 const OUTSIDE: &str =
