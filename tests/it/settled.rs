@@ -314,6 +314,9 @@ fn a_run_that_finds_nothing_to_do_asks_once_for_each_path_and_opens_none() {
     assert!(others < 500, "{others} other calls");
 }
 
+/// A change with what it is.
+type Named = (&'static str, fn(&Workspace));
+
 /// A workspace in unusual places: what lies between root and images, and outside of what is listed.
 const ODD: &str = "
     //- layers.toml
@@ -343,7 +346,7 @@ const ODD: &str = "
 
 #[test]
 fn what_lies_outside_of_what_is_listed_is_seen() {
-    let changes: &[(&str, fn(&Workspace))] = &[
+    let changes: &[Named] = &[
         ("an ignore file on the way", |tree| tree.write("src/.gitignore", "")),
         ("a repository around", |tree| {
             fs::create_dir(tree.path("../.git")).unwrap();
@@ -388,7 +391,7 @@ fn what_lies_outside_of_what_is_listed_is_seen() {
 
 #[test]
 fn odd_paths_do_not_keep_it_from_settling() {
-    let changes: &[(&str, fn(&Workspace))] = &[
+    let changes: &[Named] = &[
         ("a link to what keeps changing", |tree| {
             symlink("../../../.imgraph/lock", tree.path("images/base/log")).unwrap();
         }),
