@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::args::Selection;
 use crate::cli::engines::{self, Choice};
@@ -15,7 +16,7 @@ use crate::engine::{Engine, EngineError};
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::inputs::{Disk, Gathered, Wide};
 use crate::gather::stat::StatCache;
-use crate::gather::workspace;
+use crate::gather::workspace::{self, Workspace};
 use crate::graph::select::select;
 use crate::history::{History, Output, Presence, Record};
 use crate::image::{ImageId, Platform};
@@ -63,6 +64,30 @@ impl Session {
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
         let state = root.join(STATE_DIR);
         Ok(Self { root, state, loaded, choice, pins: BTreeMap::new() })
+    }
+
+    /// Reads the workspace as it is now.
+    pub(crate) fn read_again(&self, settings: &Settings) -> Result<Workspace, Failure> {
+        let mut workspace = workspace::read(&self.root)?;
+        settings.overrule(&mut workspace.layers);
+        Ok(workspace)
+    }
+
+    /// The same for a workspace that was read again, with the engine that was chosen then.
+    pub(crate) fn again(&self, workspace: Workspace) -> Self {
+        let (root, state) = (self.root.clone(), self.state.clone());
+        let loaded = resolve(workspace, self.choice.flavour, &Platform::host());
+        Self { root, state, loaded, choice: self.choice.clone(), pins: self.pins.clone() }
+    }
+
+    /// The same with other texts of some Dockerfiles. Its problems are those that are new.
+    pub(crate) fn with_texts(self, texts: BTreeMap<usize, Arc<[u8]>>) -> Self {
+        let mut workspace = self.loaded.workspace;
+        for (found, text) in texts {
+            workspace.texts[found] = text;
+        }
+        let loaded = resolve(workspace, self.choice.flavour, &Platform::host());
+        Self { loaded, ..self }
     }
 
     /// A workspace of one Dockerfile that lies anywhere. Nothing of it is remembered.

@@ -39,6 +39,7 @@ pub mod channel;
 pub mod ci;
 pub mod lines;
 pub mod summary;
+pub mod watch;
 pub mod board;
 pub mod json;
 pub mod plain;
@@ -162,6 +163,14 @@ impl Reporter {
         }
         if let Some(json) = &mut self.json {
             json.event(event);
+        }
+    }
+
+    /// Says something that is no event: above the board, where there is one.
+    pub fn talk(&mut self, text: &str) {
+        match &mut self.talk {
+            Talk::Live(live) => live.talk(text),
+            Talk::Plain(plain) => plain.talk(text),
         }
     }
 

@@ -81,7 +81,7 @@ impl Tally {
     /// Counts an event.
     pub fn observe(&mut self, event: &Event) {
         match &event.what {
-            What::RunStarted { jobs, .. } => self.jobs = *jobs,
+            What::RunStarted { jobs, .. } => *self = Self { jobs: *jobs, ..Self::default() },
             What::Planned { image, reasons, waits_for, predicted } => {
                 let number = self.number(image);
                 let planned = &mut self.images[number];
@@ -118,7 +118,19 @@ impl Tally {
             }
             What::Interrupted => self.interrupted = true,
             What::RunFinished { summary } => self.summary = Some(summary.clone()),
-            What::Fresh { .. } | What::Log { .. } | What::Warning { .. } => (),
+            What::Fresh { .. }
+            | What::Log { .. }
+            | What::Warning { .. }
+            | What::Watching { .. }
+            | What::Rescanned { .. }
+            | What::Problems { .. }
+            | What::Outdated { .. }
+            | What::ExecStarted { .. }
+            | What::ExecLog { .. }
+            | What::ExecFinished { .. }
+            | What::Paused
+            | What::Resumed
+            | What::Idle { .. } => (),
         }
     }
 

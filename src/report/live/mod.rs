@@ -21,7 +21,7 @@ use crate::report::outcome::{Outcome, word};
 use crate::report::style::{Style, Tone};
 use crate::report::tally::Tally;
 use crate::report::text::clean;
-use crate::report::{Logs, Run, Settings, lines, lock, sentence, summary};
+use crate::report::{Logs, Run, Settings, lines, lock, sentence, summary, watch};
 
 /// The time between two drawings of the board.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -123,6 +123,12 @@ impl Live {
         }
     }
 
+    /// Says something above the board.
+    pub fn talk(&mut self, text: &str) {
+        let channel = &mut self.channel;
+        self.bar.suspend(|| channel.write(text));
+    }
+
     fn text(&self, what: &What, tally: &Tally) -> String {
         let is_verbose = self.settings.verbosity > 0;
         let lines: Vec<String> = match what {
@@ -152,6 +158,7 @@ impl Live {
             | What::Step { .. }
             | What::Pushed { .. }
             | What::Log { .. } => Vec::new(),
+            what => watch::line(what, is_verbose, self.style).into_iter().collect(),
         };
         lines.into_iter().map(|line| line + "\n").collect()
     }

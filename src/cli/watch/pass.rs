@@ -1,0 +1,289 @@
+//! One pass of a watch: what is not up to date is planned and built, as by `rebuild`.
+//!
+//! The lock is taken for as long as a pass takes, not for the whole watch: a `rebuild` elsewhere
+//! waits for a run at most.
+#![expect(clippy::disallowed_methods, reason = "removes what a run leaves")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use crate::cancel::Cancel;
+use crate::cli::carry::{greet, make_room, open_ledger, options};
+use crate::cli::failure::Failure;
+use crate::cli::settings::{self, Settings};
+use crate::cli::watch::args::Watch;
+use crate::cli::watch::tell::Teller;
+use crate::cli::watch::tree::State;
+use crate::clock;
+use crate::context::Entry;
+use crate::digest::Digest;
+use crate::engine::Engine;
+use crate::event::What;
+use crate::fingerprint::reason::{PrepareCause, Reason};
+use crate::gather::stat::Keep;
+use crate::history::{Ended, History, Presence, Record};
+use crate::image::{ImageId, ImageName};
+use crate::ledger::{Holder, Ledger};
+use crate::plan::{self, Decision, Facts, Plan, Step, Wanted};
+use crate::report::attended;
+use crate::run::{self, Held, Mailbox, Options, Outcome, Run};
+
+/// What failed, and is not to be tried again before something else is tried.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Holds {
+    /// Builds, by the key that they failed with.
+    pub(crate) builds: BTreeMap<ImageName, Held>,
+    /// `prepare` commands, by the digest of what they were run with.
+    pub(crate) prepares: BTreeMap<ImageName, Digest>,
+}
+
+/// All that a pass takes. It runs on a thread of its own, and the watch goes on meanwhile.
+pub(crate) struct Pass<'a> {
+    pub(crate) arguments: &'a Watch,
+    pub(crate) settings: &'a Settings,
+    pub(crate) state: &'a State,
+    pub(crate) entries: Vec<Option<Vec<Entry>>>,
+    pub(crate) prepare: BTreeMap<ImageId, PrepareCause>,
+    pub(crate) unusable: BTreeSet<ImageId>,
+    pub(crate) holds: Holds,
+    /// The last run that this watch knows of: after one of somebody else the store may have changed.
+    pub(crate) last_run: Option<String>,
+    pub(crate) is_first: bool,
+    /// The engine of the last pass.
+    pub(crate) engine: Option<Box<dyn Engine>>,
+    pub(crate) teller: &'a Teller,
+    pub(crate) cancel: &'a Cancel,
+}
+
+/// What came of a pass.
+pub(crate) struct Passed {
+    /// What is known now.
+    pub(crate) history: History,
+    /// Whether anything was done.
+    pub(crate) has_run: bool,
+    /// What failed and is to be held.
+    pub(crate) holds: Holds,
+    /// The images that are not up to date.
+    pub(crate) stale: BTreeSet<ImageName>,
+    /// The images whose inputs the run itself may have changed: they were prepared, or more of
+    /// their contexts counts than before.
+    pub(crate) touched: BTreeSet<ImageId>,
+    is_engine_doubtful: bool,
+    /// The engine, if it was there to the end.
+    pub(crate) engine: Option<Box<dyn Engine>>,
+}
+
+/// What came of a run.
+struct Carried {
+    ends: BTreeMap<ImageName, Ended>,
+    outcome: Outcome,
+}
+
+impl Passed {
+    /// Learns from a run; `keys` are what `prepare` commands were run with.
+    fn take_in(&mut self, carried: Carried, keys: BTreeMap<ImageName, Digest>) {
+        let Carried { ends, outcome } = carried;
+        let is_bad = |ended| matches!(ended, Ended::Failed | Ended::Blocked | Ended::NotReached);
+        let bad = ends.iter().filter(|(_, ended)| is_bad(**ended)).map(|(name, _)| name.clone());
+        self.stale.extend(bad);
+        for (name, key) in keys {
+            if ends.get(&name) == Some(&Ended::Failed) && !outcome.failed.contains_key(&name) {
+                self.holds.prepares.insert(name, key);
+            }
+        }
+        self.holds.builds.extend(outcome.failed);
+        self.is_engine_doubtful = outcome.summary.transient > 0;
+    }
+}
+
+impl Pass<'_> {
+    /// Plans, and builds what there is to build.
+    pub(crate) fn run(mut self, mailbox: Mailbox) -> Result<Passed, Failure> {
+        let mut ledger = self.open_ledger()?;
+        let history = ledger.history().clone();
+        let engine = self.engine(&history)?;
+        let (state, session) = (self.state, &*self.state.session);
+        let presence = session.presence(&*engine, &history, &state.selected.family)?;
+        let present = |id, record: &_| presence.of(session, &*engine, id, record);
+        let leaves_out = state.selected.images != state.selected.family;
+        if self.is_first && leaves_out && self.unusable.is_empty() {
+            session.check_left_out(&state.selected, &history, &present)?;
+        }
+        let facts = session.facts(&present);
+        let images = self.buildable(&history, &present);
+        let none = BTreeSet::new();
+        let push = self.arguments.building.push;
+        let wanted = Wanted { images: &images, forced: &none, prepare: &self.prepare, push };
+        let mut plan = plan::plan(&facts, &history, &self.entries, &wanted);
+        let keys = self.prepare_keys();
+        let held = hold_back(&mut plan, state, &self.holds, &keys);
+        let stale = state.selected.images.difference(&images).chain(&held);
+        let stale = stale.map(|id| state.name(*id).clone()).collect();
+        let touched = self.prepare.keys().copied().collect();
+        let holds = std::mem::take(&mut self.holds);
+        let has_run = plan.work().next().is_some();
+        let mut passed = Passed { history, has_run, holds, stale, touched, is_engine_doubtful: false, engine: None };
+        if has_run {
+            let carried = self.carry_out((facts, &plan), &*engine, &mut ledger, (mailbox, &passed.holds))?;
+            passed.take_in(carried, keys);
+        }
+        let known = std::mem::replace(&mut passed.history, ledger.history().clone());
+        let widened = passed.history.widened.keys();
+        let widened = widened.filter(|name| !known.widened.contains_key(*name));
+        let graph = &session.loaded.graph;
+        passed.touched.extend(widened.filter_map(|name| graph.find(name.as_str())));
+        passed.engine = Some(engine).filter(|_| !passed.is_engine_doubtful);
+        Ok(passed)
+    }
+
+    fn open_ledger(&self) -> Result<Ledger, Failure> {
+        let me = Holder::this_process("imgraph watch", clock::now());
+        let mut say = |text: &str| self.teller.talk(text);
+        let state = &self.state.session.state;
+        let mut ledger = open_ledger(state, &me, false, self.cancel, &mut say)?;
+        for warning in ledger.take_warnings() {
+            self.teller.talk(&format!("warning: {warning}\n"));
+        }
+        Ok(ledger)
+    }
+
+    /// The engine: the one of the last pass, unless somebody else has built since then.
+    fn engine(&mut self, history: &History) -> Result<Box<dyn Engine>, Failure> {
+        let kept = self.engine.take().filter(|_| last_run(history) == self.last_run);
+        let session = &self.state.session;
+        match kept {
+            Some(engine) => Ok(engine),
+            None => session.choice.open(&session.root, &session.state, self.settings),
+        }
+    }
+
+    /// Builds what is planned.
+    fn carry_out(
+        &mut self,
+        (facts, plan): (Facts<'_>, &Plan),
+        engine: &dyn Engine,
+        ledger: &mut Ledger,
+        (mailbox, holds): (Mailbox, &Holds),
+    ) -> Result<Carried, Failure> {
+        let (state, session) = (self.state, &*self.state.session);
+        let options = self.options(ledger);
+        make_room(session, &options)?;
+        if self.is_first {
+            greet(engine)?;
+        }
+        let scratch = options.scratch.clone();
+        let none = BTreeSet::new();
+        let is_uncached = self.arguments.building.no_cache;
+        let work = Run {
+            facts,
+            plan,
+            entries: std::mem::take(&mut self.entries),
+            forced: &none,
+            uncached: if is_uncached { &state.selected.asked } else { &none },
+            held: &holds.builds,
+            engine,
+            disk: &state.disk(),
+            ledger,
+            options,
+        };
+        let mut ends: BTreeMap<ImageName, Ended> = BTreeMap::new();
+        let mut tell = |what: What| {
+            if let What::Finished { image, ended, .. } = &what {
+                ends.insert(image.clone(), *ended);
+            }
+            self.teller.tell(what);
+        };
+        let reporter = self.teller.reporter();
+        let outcome = attended(reporter, || run::run(work, mailbox, self.cancel, &mut tell));
+        fs::remove_dir_all(scratch).unwrap_or_default();
+        state.stat.save(&session.state, Keep::All).unwrap_or_default();
+        Ok(Carried { ends, outcome: outcome? })
+    }
+
+    fn options(&self, ledger: &Ledger) -> Options {
+        let Watch { building, jobs, .. } = self.arguments;
+        Options {
+            jobs: settings::jobs(*jobs),
+            pull: building.pull,
+            push: building.push,
+            ..options(&self.state.session, ledger)
+        }
+    }
+
+    /// The selected images that can be built as things are: a parent that cannot stands as it was
+    /// last built.
+    fn buildable(
+        &self,
+        history: &History,
+        present: &dyn Fn(ImageId, &Record) -> Presence,
+    ) -> BTreeSet<ImageId> {
+        let session = &self.state.session;
+        let graph = &session.loaded.graph;
+        let stands = |id: ImageId| {
+            history.records.get(graph.name(id)).is_some_and(|record| {
+                record.engine == session.choice.class
+                    && record.platform == graph.image(id).platform
+                    && present(id, record) != Presence::Missing
+            })
+        };
+        let wanted = &self.state.selected.images;
+        let mut buildable = BTreeSet::new();
+        for id in graph.order().iter().filter(|id| wanted.contains(id)) {
+            let has_parents = graph
+                .parents(*id)
+                .into_iter()
+                .all(|parent| buildable.contains(&parent) || stands(parent));
+            if has_parents && !self.unusable.contains(id) {
+                buildable.insert(*id);
+            }
+        }
+        buildable
+    }
+
+    /// What the `prepare` commands that have to run would be run with.
+    fn prepare_keys(&self) -> BTreeMap<ImageName, Digest> {
+        let disk = self.state.disk();
+        let key = |id: &ImageId| Some((self.state.name(*id).clone(), disk.prepare_key(*id)?));
+        self.prepare.keys().filter_map(key).collect()
+    }
+}
+
+/// Takes what failed as it is now out of a plan, with all that stands on it. Returns what was taken.
+fn hold_back(
+    plan: &mut Plan,
+    state: &State,
+    holds: &Holds,
+    prepare_keys: &BTreeMap<ImageName, Digest>,
+) -> BTreeSet<ImageId> {
+    let graph = &state.session.loaded.graph;
+    let needs_prepare = |reason: &Reason| matches!(reason, Reason::PrepareNeeded { .. });
+    let is_held = |step: &Step| {
+        let name = graph.name(step.image);
+        if step.reasons.iter().any(needs_prepare) {
+            return prepare_keys.get(name).is_some_and(|key| holds.prepares.get(name) == Some(key));
+        }
+        let held = holds.builds.get(name).map(|held| held.key);
+        step.decision == Decision::Rebuild && held.is_some() && held == step.key
+    };
+    let mut held = BTreeSet::new();
+    for step in &plan.steps {
+        if is_held(step) || graph.parents(step.image).iter().any(|parent| held.contains(parent)) {
+            held.insert(step.image);
+        }
+    }
+    plan.steps.retain(|step| !held.contains(&step.image));
+    held
+}
+
+/// Nothing is held any more.
+impl Holds {
+    /// Everything that failed may be tried again.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// The id of the last run that a history knows of.
+pub(crate) fn last_run(history: &History) -> Option<String> {
+    history.last_run.as_ref().map(|run| run.id.clone())
+}

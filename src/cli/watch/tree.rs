@@ -1,0 +1,325 @@
+//! What a watch knows of the workspace between two runs, and how it learns what changed: what hints
+//! name is read again, everything else is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::cli::args::Selection;
+use crate::cli::failure::Failure;
+use crate::cli::session::{Selected, Session};
+use crate::cli::settings::Settings;
+use crate::context::Entry;
+use crate::diagnostic::{Diagnostic, Sources};
+use crate::digest::{Digest, Hasher};
+use crate::fingerprint;
+use crate::fingerprint::reason::PrepareCause;
+use crate::gather::inputs::{Disk, Gathered, Wide, gather};
+use crate::gather::stat::{Keep, StatCache};
+use crate::graph::Edge;
+use crate::history::{History, Presence, Record};
+use crate::image::{ImageId, ImageName};
+use crate::watch::batch::Changes;
+use crate::watch::places::Places;
+
+/// The workspace as it was when it was last looked at.
+pub(crate) struct Tree<'a> {
+    settings: &'a Settings,
+    selection: &'a Selection,
+    /// What earlier runs have left, as of the last run.
+    pub(crate) history: Arc<History>,
+    /// The last workspace that could be used.
+    pub(crate) now: Arc<State>,
+    /// The contexts, by image.
+    pub(crate) entries: Vec<Option<Vec<Entry>>>,
+    /// The images whose `prepare` has to run first, and why.
+    pub(crate) prepare: BTreeMap<ImageId, PrepareCause>,
+    /// What makes each image what it is, but for its parents.
+    own: Vec<Option<Digest>>,
+    /// What could not be read for images, by the file that it is about.
+    unread: BTreeMap<Arc<str>, Vec<Diagnostic>>,
+    /// What is wrong with the workspace, mistakes in Dockerfiles included.
+    mistakes: Vec<Diagnostic>,
+    /// The texts that they are in.
+    mistaken: Sources,
+    /// The Dockerfiles that there are.
+    dockerfiles: BTreeSet<Arc<str>>,
+    places: Places,
+    /// The texts of Dockerfiles that were last without a mistake.
+    good: BTreeMap<Arc<str>, Arc<[u8]>>,
+}
+
+/// One state of the workspace; it does not change while a run works with it.
+pub(crate) struct State {
+    /// The workspace, with the last good text of each Dockerfile that has mistakes. States of the
+    /// same workspace share it.
+    pub(crate) session: Arc<Session>,
+    /// The images to keep up to date.
+    pub(crate) selected: Selected,
+    /// The images whose Dockerfiles have mistakes.
+    pub(crate) broken: BTreeSet<ImageId>,
+    /// What is known of files that have not moved.
+    pub(crate) stat: StatCache,
+    /// The images whose whole context counts.
+    pub(crate) wide: Wide,
+}
+
+impl State {
+    /// What reads the disk.
+    pub(crate) fn disk(&self) -> Disk<'_> {
+        self.session.disk(&self.stat, &self.wide)
+    }
+
+    /// The name of an image.
+    pub(crate) fn name(&self, id: ImageId) -> &ImageName {
+        self.session.loaded.graph.name(id)
+    }
+}
+
+/// What came of looking again.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Whether everything was looked at.
+    pub(crate) everything: bool,
+    /// The images whose inputs are others than before.
+    pub(crate) changed: BTreeSet<ImageName>,
+    /// Whether other things are wrong than before.
+    pub(crate) problems: bool,
+}
+
+impl<'a> Tree<'a> {
+    /// Looks at everything for the first time.
+    pub(crate) fn new(
+        session: Session,
+        settings: &'a Settings,
+        selection: &'a Selection,
+        history: History,
+    ) -> Result<Self, Failure> {
+        let selected = session.select(selection)?;
+        let stat = StatCache::load(&session.state);
+        let mistakes = session.loaded.problems.clone();
+        let wide = session.wide(&history);
+        let broken = BTreeSet::new();
+        let places = Places::new(&session.loaded.workspace);
+        let session = Arc::new(session);
+        let now = Arc::new(State { session, selected, broken, stat, wide });
+        let mut tree = Self {
+            settings,
+            selection,
+            history: Arc::new(history),
+            now,
+            entries: Vec::new(),
+            prepare: BTreeMap::new(),
+            own: Vec::new(),
+            unread: BTreeMap::new(),
+            mistakes,
+            mistaken: Sources::default(),
+            dockerfiles: BTreeSet::new(),
+            places,
+            good: BTreeMap::new(),
+        };
+        tree.look_at_everything()?;
+        Ok(tree)
+    }
+
+    /// Whether the workspace can be used at all, as far as its Dockerfiles go.
+    pub(crate) fn is_usable(&self) -> bool {
+        let dockerfiles = &self.dockerfiles;
+        let is_of_one = |problem: &Diagnostic| {
+            problem.place.as_ref().is_some_and(|place| dockerfiles.contains(&place.path))
+        };
+        self.mistakes.iter().filter(|problem| problem.is_error()).all(is_of_one)
+    }
+
+    /// Everything that is wrong.
+    pub(crate) fn problems(&self) -> Vec<Diagnostic> {
+        self.mistakes.iter().chain(self.unread.values().flatten()).cloned().collect()
+    }
+
+    /// The texts that problems point into.
+    pub(crate) fn sources(&self, problems: &[Diagnostic]) -> Sources {
+        let mut sources = self.now.session.loaded.workspace.sources(problems);
+        sources.extend(self.mistaken.clone());
+        sources
+    }
+
+    /// The directories that are worth a watch, if they may be others than when this was last asked.
+    pub(crate) fn directories(&mut self) -> Option<BTreeSet<PathBuf>> {
+        self.places.news()
+    }
+
+    /// The images that cannot be built as things are: their Dockerfiles have mistakes, or what they
+    /// read is not there.
+    pub(crate) fn unusable(&self) -> BTreeSet<ImageId> {
+        let unread = |id: &&ImageId| {
+            self.entries[id.index()].is_none() && !self.prepare.contains_key(id)
+        };
+        let family = &self.now.selected.family;
+        family.iter().filter(unread).chain(&self.now.broken).copied().collect()
+    }
+
+    /// Looks where something may have changed.
+    pub(crate) fn look(&mut self, changes: &Changes) -> Result<Seen, Failure> {
+        let workspace = &self.now.session.loaded.workspace;
+        let concerns_all = |path: &PathBuf| self.places.concerns_all(workspace, path);
+        if changes.everything || changes.paths.iter().any(concerns_all) {
+            return self.look_at_everything();
+        }
+        let readers = changes.paths.iter().flat_map(|path| self.places.readers(path));
+        let family = &self.now.selected.family;
+        let images: BTreeSet<ImageId> = readers.filter(|id| family.contains(id)).collect();
+        Ok(self.look_at(&images))
+    }
+
+    /// Reads the contexts of some images again.
+    pub(crate) fn look_at(&mut self, images: &BTreeSet<ImageId>) -> Seen {
+        let (now, none) = (Arc::clone(&self.now), BTreeSet::new());
+        let disk = now.disk();
+        let read = |id: &ImageId| {
+            let gathered = gather(&disk, &BTreeSet::from([*id]), &self.history, &none);
+            (*id, gathered)
+        };
+        let all: Vec<(ImageId, Gathered)> =
+            images.iter().copied().collect::<Vec<_>>().par_iter().map(read).collect();
+        let unread = self.unread.clone();
+        let mut seen = Seen::default();
+        for (id, mut gathered) in all {
+            let entries = gathered.entries[id.index()].take();
+            let is_prepared_later = gathered.prepare.contains_key(&id);
+            if entries != self.entries[id.index()] || is_prepared_later {
+                seen.changed.insert(now.name(id).clone());
+            }
+            self.places.learn(&disk, id, entries.as_deref());
+            self.entries[id.index()] = entries;
+            self.own[id.index()] = self.own_of(id);
+            self.prepare.remove(&id);
+            self.prepare.extend(gathered.prepare);
+            let spec = &now.session.loaded.graph.image(id).spec;
+            self.unread.retain(|path, _| *path != spec.dockerfile && **path != *spec.directory);
+            self.add_unread(gathered.problems);
+        }
+        seen.problems = unread != self.unread;
+        seen
+    }
+
+    /// Reads everything again.
+    fn look_at_everything(&mut self) -> Result<Seen, Failure> {
+        let before = self.problems();
+        let old = Arc::clone(&self.now);
+        let old_own: BTreeMap<ImageName, Option<Digest>> = self.owns(&old);
+        old.stat.save(&old.session.state, Keep::All).unwrap_or_default();
+        let read = old.session.read_again(self.settings)?;
+        let is_same = read.is_like(&old.session.loaded.workspace) && !self.own.is_empty();
+        let (session, mistakes, broken) = if is_same {
+            (Arc::clone(&old.session), self.mistakes.clone(), old.broken.clone())
+        } else {
+            let (session, mistakes, broken) = self.mended(old.session.again(read));
+            // As long as the workspace cannot be used, the last one holds.
+            let session = session.map_or_else(|| Arc::clone(&old.session), Arc::new);
+            (session, mistakes, broken)
+        };
+        let selected = session.select(self.selection)?;
+        let stat = StatCache::load(&session.state);
+        let wide = session.wide(&self.history);
+        self.places = Places::new(&session.loaded.workspace);
+        self.now = Arc::new(State { session, selected, broken, stat, wide });
+        self.mistakes = mistakes;
+        self.read_all();
+        let own = self.owns(&self.now);
+        let names = old_own.keys().chain(own.keys());
+        let changed = names.filter(|name| old_own.get(*name) != own.get(*name));
+        Ok(Seen {
+            everything: true,
+            changed: changed.cloned().collect(),
+            problems: before != self.problems(),
+        })
+    }
+
+    /// Reads all contexts.
+    fn read_all(&mut self) {
+        let now = Arc::clone(&self.now);
+        let disk = now.disk();
+        let family = &now.selected.family;
+        let gathered = gather(&disk, family, &self.history, &BTreeSet::new());
+        self.entries = gathered.entries;
+        self.prepare = gathered.prepare;
+        self.unread = BTreeMap::new();
+        self.add_unread(gathered.problems);
+        for id in family {
+            self.places.learn(&disk, *id, self.entries[id.index()].as_deref());
+        }
+        let ids: Vec<ImageId> = now.session.loaded.graph.iter().map(|(id, _)| id).collect();
+        let this: &Self = self;
+        self.own = ids.par_iter().map(|id| this.own_of(*id)).collect();
+    }
+
+    /// Takes the last good text of each Dockerfile that has mistakes now, so that the others can go
+    /// on. Returns no workspace where the mistakes are not those of Dockerfiles; then all that is
+    /// wrong, and the images that are not what their Dockerfiles say.
+    fn mended(
+        &mut self,
+        session: Session,
+    ) -> (Option<Session>, Vec<Diagnostic>, BTreeSet<ImageId>) {
+        let problems = session.loaded.problems.clone();
+        let workspace = &session.loaded.workspace;
+        self.mistaken = workspace.sources(&problems);
+        let dockerfiles: BTreeMap<String, usize> =
+            (0..workspace.found.len()).map(|at| (workspace.dockerfile_path(at), at)).collect();
+        self.dockerfiles = dockerfiles.keys().map(|path| Arc::from(path.as_str())).collect();
+        let mut bad: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for problem in problems.iter().filter(|problem| problem.is_error()) {
+            let place = problem.place.as_ref().map(|place| &place.path);
+            match place.and_then(|path| Some((path, *dockerfiles.get(&**path)?))) {
+                Some((path, found)) => bad.insert(Arc::clone(path), found),
+                None => return (None, problems, self.now.broken.clone()),
+            };
+        }
+        for (path, found) in &dockerfiles {
+            if !bad.contains_key(path.as_str()) {
+                let text = Arc::clone(&workspace.texts[*found]);
+                self.good.insert(Arc::from(path.as_str()), text);
+            }
+        }
+        let known =
+            bad.iter().filter_map(|(path, at)| Some((*at, Arc::clone(self.good.get(path)?))));
+        let known: BTreeMap<usize, Arc<[u8]>> = known.collect();
+        let session = if known.is_empty() { session } else { session.with_texts(known) };
+        let is_broken = |image: &crate::graph::Image| {
+            image.broken || bad.contains_key(&image.spec.dockerfile)
+        };
+        let broken = session.loaded.graph.iter().filter(|(_, image)| is_broken(image));
+        let broken = broken.map(|(id, _)| id).collect();
+        (Some(session), problems, broken)
+    }
+
+    fn add_unread(&mut self, problems: Vec<Diagnostic>) {
+        for problem in problems {
+            let path = problem.place.as_ref().map_or_else(|| Arc::from(""), |it| it.path.clone());
+            self.unread.entry(path).or_default().push(problem);
+        }
+    }
+
+    /// What makes each image what it is, by name, in the order of a state.
+    fn owns(&self, state: &State) -> BTreeMap<ImageName, Option<Digest>> {
+        let own = |id: &ImageId| {
+            Some((state.name(*id).clone(), self.own.get(id.index()).copied()?))
+        };
+        state.selected.family.iter().filter_map(own).collect()
+    }
+
+    /// The key of an image as if its parents were always the same.
+    fn own_of(&self, id: ImageId) -> Option<Digest> {
+        let session = &self.now.session;
+        let entries = self.entries[id.index()].as_ref()?;
+        let present = |_: ImageId, _: &Record| Presence::Missing;
+        let facts = session.facts(&present);
+        let graph = &session.loaded.graph;
+        let parent = |edge: &Edge| {
+            let name = graph.name(edge.parent);
+            (name, Hasher::new("any build of").text(name.as_str()).finish())
+        };
+        Some(fingerprint::key(&facts.inputs(id, entries), &parent))
+    }
+}
