@@ -25,6 +25,8 @@ pub struct Places {
     searched: BTreeSet<PathBuf>,
     /// The Dockerfiles that there are.
     dockerfiles: BTreeSet<PathBuf>,
+    /// Those that lead to others, or would, if they were there.
+    above: BTreeSet<PathBuf>,
     /// Those that images read.
     readers: BTreeMap<PathBuf, BTreeSet<ImageId>>,
     of: BTreeMap<ImageId, BTreeSet<PathBuf>>,
@@ -38,19 +40,21 @@ impl Places {
             "." => PathBuf::new(),
             images => PathBuf::from(images),
         };
-        let mut searched: BTreeSet<PathBuf> =
-            workspace.directories.iter().map(|directory| images.join(directory)).collect();
-        searched.extend(images.ancestors().map(Path::to_path_buf));
+        let searched = workspace.directories.iter().map(|directory| images.join(directory));
+        let searched = searched.collect();
+        let above = images.ancestors().map(Path::to_path_buf).collect();
         let dockerfiles = 0..workspace.found.len();
         let dockerfiles =
             dockerfiles.map(|found| PathBuf::from(workspace.dockerfile_path(found))).collect();
-        Self { searched, dockerfiles, is_news: true, ..Self::default() }
+        Self { searched, above, dockerfiles, is_news: true, ..Self::default() }
     }
 
     /// Learns where an image reads, from what was read for it. `None`: that could not be read, or
     /// is made only before it is built.
     pub fn learn(&mut self, disk: &Disk<'_>, id: ImageId, entries: Option<&[Entry]>) {
-        let new = directories(disk, id, entries);
+        let Directories { read: new, above } = directories(disk, id, entries);
+        self.is_news |= !above.is_subset(&self.above);
+        self.above.extend(above);
         let old = self.of.insert(id, new.clone()).unwrap_or_default();
         self.is_news |= old != new;
         for directory in old.difference(&new) {
@@ -72,8 +76,7 @@ impl Places {
     /// All that are worth a watch.
     pub fn all(&self) -> BTreeSet<PathBuf> {
         let mut all = self.searched.clone();
-        all.extend(self.readers.keys().cloned());
-        all.insert(PathBuf::new());
+        all.extend(self.readers.keys().chain(&self.above).cloned());
         all
     }
 
@@ -91,9 +94,10 @@ impl Places {
         let is_read = self.searched.contains(above) || self.readers.contains_key(above);
         path == Path::new(LAYERS_FILE)
             || self.dockerfiles.contains(path)
-            || (is_read && is_telling(name))
+            || ((is_read || self.above.contains(above)) && is_telling(name))
             || (is_read && is_dockerfile(workspace, path, name))
             || self.searched.contains(path)
+            || self.above.contains(path)
             || self.readers.contains_key(path)
             || (is_read && workspace.root.join(path).is_dir())
     }
@@ -116,7 +120,7 @@ fn is_dockerfile(workspace: &Workspace, path: &Path, name: &[u8]) -> bool {
 }
 
 /// The directories that an image reads.
-fn directories(disk: &Disk<'_>, id: ImageId, entries: Option<&[Entry]>) -> BTreeSet<PathBuf> {
+fn directories(disk: &Disk<'_>, id: ImageId, entries: Option<&[Entry]>) -> Directories {
     let image = disk.graph.image(id);
     let spec = &image.spec;
     let (own, context) = (Path::new(&spec.directory), Path::new(&spec.context));
@@ -127,7 +131,7 @@ fn directories(disk: &Disk<'_>, id: ImageId, entries: Option<&[Entry]>) -> BTree
     }
     let reads = disk.reads(id);
     if reads.is_empty() {
-        return found.0;
+        return found;
     }
     found.add(context);
     for entry in entries.unwrap_or_default() {
@@ -140,14 +144,20 @@ fn directories(disk: &Disk<'_>, id: ImageId, entries: Option<&[Entry]>) -> BTree
     let ignore = disk.ignore_file(image).ok();
     for read in reads.iter() {
         let (base, depth) = searched(read, ignore.as_ref());
-        let base = context.join(OsStr::from_bytes(&base));
-        found.add(base.parent().unwrap_or(context));
+        // An empty base is the context itself.
+        let base = match base.as_slice() {
+            b"" => context.to_owned(),
+            base => context.join(OsStr::from_bytes(base)),
+        };
+        if base != context {
+            found.add(base.parent().unwrap_or(context));
+        }
         if let Some(depth) = depth {
             let patterns = ignore.as_ref().map(|ignore| (ignore, context));
             found.add_below(&disk.workspace.root, &base, depth, patterns);
         }
     }
-    found.0
+    found
 }
 
 /// The part of a source before its first wildcard, and how many levels of directories below it are
@@ -168,17 +178,27 @@ fn searched(read: &ContextRead, ignore: Option<&IgnoreFile>) -> (Vec<u8>, Option
     (base, depth)
 }
 
-/// Directories, each with those above it.
+/// Directories that are read, and those that lead to them.
 #[derive(Default)]
-struct Directories(BTreeSet<PathBuf>);
+struct Directories {
+    read: BTreeSet<PathBuf>,
+    above: BTreeSet<PathBuf>,
+}
 
 impl Directories {
     fn add(&mut self, directory: &Path) {
-        for directory in directory.ancestors() {
-            if self.0.contains(directory) {
+        if !self.read.contains(directory) {
+            self.read.insert(directory.to_owned());
+            self.lead_to(directory);
+        }
+    }
+
+    fn lead_to(&mut self, path: &Path) {
+        for directory in path.ancestors().skip(1) {
+            if self.above.contains(directory) {
                 return;
             }
-            self.0.insert(directory.to_owned());
+            self.above.insert(directory.to_owned());
         }
     }
 

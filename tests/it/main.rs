@@ -24,4 +24,5 @@ mod rebuild;
 mod scale;
 mod selection;
 mod support;
+mod watch;
 mod widened;

@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use regex::{Captures, Regex};
 use rustix::process::{Pid, Signal, kill_process};
@@ -260,6 +260,15 @@ impl Running {
         self.wait_for(|it| event(it) && it["number"] == 2);
     }
 
+    /// Reads what it says for so long.
+    pub(crate) fn listen(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            self.keep(&line);
+        }
+    }
+
     /// Waits for a text on its standard error.
     pub(crate) fn wait_for_words(&mut self, words: &str) {
         while !self.stderr.contains(words) {
@@ -289,11 +298,7 @@ impl Running {
     fn line(&mut self) -> Option<Line> {
         match self.lines.recv_timeout(HANGS) {
             Ok(line) => {
-                let (to, text) = match &line {
-                    Line::Out(text) => (&mut self.stdout, text),
-                    Line::Err(text) => (&mut self.stderr, text),
-                };
-                to.push_str(text);
+                self.keep(&line);
                 Some(line)
             }
             Err(RecvTimeoutError::Disconnected) => None,
@@ -301,6 +306,16 @@ impl Running {
                 panic!("it hangs; so far it said\n{}{}", self.stdout, self.stderr)
             }
         }
+    }
+}
+
+impl Running {
+    fn keep(&mut self, line: &Line) {
+        let (to, text) = match line {
+            Line::Out(text) => (&mut self.stdout, text),
+            Line::Err(text) => (&mut self.stderr, text),
+        };
+        to.push_str(text);
     }
 }
 

@@ -114,12 +114,14 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<u8, Fail
         engine: None,
         teller: Arc::clone(&teller),
         keys,
+        told: None,
         timer: Timer::start(),
         next_poll: None,
         is_paused: false,
         is_wanted: true,
         is_first: true,
         is_quitting: false,
+        owes_word: false,
         cancel,
         sender,
         receiver,
@@ -150,6 +152,8 @@ struct Watch<'a> {
     engine: Option<Box<dyn Engine>>,
     teller: Arc<Teller>,
     keys: Option<Keys>,
+    /// What was last told of what is watched.
+    told: Option<What>,
     /// All times of the watch count from its start.
     timer: Timer,
     next_poll: Option<u64>,
@@ -158,6 +162,8 @@ struct Watch<'a> {
     is_wanted: bool,
     is_first: bool,
     is_quitting: bool,
+    /// Whether something was done since it was last said that nothing is left to do.
+    owes_word: bool,
     cancel: Cancel,
     sender: Sender<Message>,
     receiver: Receiver<Message>,
@@ -193,18 +199,16 @@ impl Watch<'_> {
             }
         }
         self.set_next_poll();
-        self.listen(true);
+        self.listen();
         self.say_problems();
     }
 
     /// Watches the directories that are read now; where there are new ones, looks at what happened
     /// in them before they were watched.
-    fn listen(&mut self, is_first: bool) {
-        let mut is_told = !is_first;
+    fn listen(&mut self) {
         for _ in 0..SETTLED {
             let Some(directories) = self.tree.directories() else { break };
             let Some(source) = &mut self.source else { break };
-            is_told = false;
             match source.watch(&directories) {
                 Ok(added) if added.is_empty() => break,
                 Ok(_) => {
@@ -217,18 +221,20 @@ impl Watch<'_> {
                 }
             }
         }
-        if !is_told {
-            self.say_watching();
+        let watching = self.watching();
+        if self.told.as_ref() != Some(&watching) {
+            self.teller.tell(watching.clone());
+            self.told = Some(watching);
         }
     }
 
-    fn say_watching(&self) {
-        self.teller.tell(What::Watching {
+    fn watching(&self) -> What {
+        What::Watching {
             version: event::VERSION,
             images: self.tree.now.selected.images.len(),
             directories: self.source.as_ref().map_or(0, Source::len),
             polling: self.polling().map(|every| u64::try_from(every.as_millis()).unwrap_or(0)),
-        });
+        }
     }
 
     /// Says why the system does not tell of changes, what could be done about it, and goes on
@@ -314,7 +320,7 @@ impl Watch<'_> {
     }
 
     fn say_status(&self) {
-        self.say_watching();
+        self.teller.tell(self.watching());
         let stale = self.stale.iter().cloned().collect();
         self.teller.tell(What::Idle { stale });
     }
@@ -352,7 +358,7 @@ impl Watch<'_> {
             self.steer(state, steering, &seen);
         }
         self.take_in(seen);
-        self.listen(false);
+        self.listen();
     }
 
     fn take_in(&mut self, seen: Seen) {
@@ -459,9 +465,10 @@ impl Watch<'_> {
                 self.is_wanted |= !seen.changed.is_empty();
             }
         }
-        let is_news = has_run || self.is_first || stale != self.stale;
+        self.owes_word |= has_run || self.is_first || stale != self.stale;
         self.stale = stale;
-        if is_news && !self.is_wanted && !self.cancel.is_raised() {
+        if self.owes_word && !self.is_wanted && !self.cancel.is_raised() {
+            self.owes_word = false;
             let stale = self.stale.iter().cloned().collect();
             self.teller.tell(What::Idle { stale });
         }

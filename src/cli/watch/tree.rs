@@ -42,6 +42,8 @@ pub(crate) struct Tree<'a> {
     unread: BTreeMap<Arc<str>, Vec<Diagnostic>>,
     /// What is wrong with the workspace, mistakes in Dockerfiles included.
     mistakes: Vec<Diagnostic>,
+    /// Whether the workspace is what was last read, to the letter.
+    is_as_read: bool,
     /// The texts that they are in.
     mistaken: Sources,
     /// The Dockerfiles that there are.
@@ -115,6 +117,7 @@ impl<'a> Tree<'a> {
             own: Vec::new(),
             unread: BTreeMap::new(),
             mistakes,
+            is_as_read: false,
             mistaken: Sources::default(),
             dockerfiles: BTreeSet::new(),
             places,
@@ -208,10 +211,10 @@ impl<'a> Tree<'a> {
     fn look_at_everything(&mut self) -> Result<Seen, Failure> {
         let before = self.problems();
         let old = Arc::clone(&self.now);
-        let old_own: BTreeMap<ImageName, Option<Digest>> = self.owns(&old);
+        let old_own = self.owns(&old);
         old.stat.save(&old.session.state, Keep::All).unwrap_or_default();
         let read = old.session.read_again(self.settings)?;
-        let is_same = read.is_like(&old.session.loaded.workspace) && !self.own.is_empty();
+        let is_same = self.is_as_read && read.is_like(&old.session.loaded.workspace);
         let (session, mistakes, broken) = if is_same {
             (Arc::clone(&old.session), self.mistakes.clone(), old.broken.clone())
         } else {
@@ -273,7 +276,10 @@ impl<'a> Tree<'a> {
             let place = problem.place.as_ref().map(|place| &place.path);
             match place.and_then(|path| Some((path, *dockerfiles.get(&**path)?))) {
                 Some((path, found)) => bad.insert(Arc::clone(path), found),
-                None => return (None, problems, self.now.broken.clone()),
+                None => {
+                    self.is_as_read = false;
+                    return (None, problems, self.now.broken.clone());
+                }
             };
         }
         for (path, found) in &dockerfiles {
@@ -285,6 +291,7 @@ impl<'a> Tree<'a> {
         let known =
             bad.iter().filter_map(|(path, at)| Some((*at, Arc::clone(self.good.get(path)?))));
         let known: BTreeMap<usize, Arc<[u8]>> = known.collect();
+        self.is_as_read = known.is_empty();
         let session = if known.is_empty() { session } else { session.with_texts(known) };
         let is_broken = |image: &crate::graph::Image| {
             image.broken || bad.contains_key(&image.spec.dockerfile)
@@ -301,10 +308,12 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// What makes each image what it is, by name, in the order of a state.
-    fn owns(&self, state: &State) -> BTreeMap<ImageName, Option<Digest>> {
+    /// What makes each image what it is, and whether its Dockerfile has mistakes, by name. `state` is
+    /// the one that the rest was read in.
+    fn owns(&self, state: &State) -> BTreeMap<ImageName, (Option<Digest>, bool)> {
         let own = |id: &ImageId| {
-            Some((state.name(*id).clone(), self.own.get(id.index()).copied()?))
+            let own = self.own.get(id.index()).copied()?;
+            Some((state.name(*id).clone(), (own, state.broken.contains(id))))
         };
         state.selected.family.iter().filter_map(own).collect()
     }
