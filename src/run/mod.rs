@@ -92,6 +92,8 @@ pub struct Held {
     pub key: Digest,
     /// How.
     pub failure: Failure,
+    /// Whether it was given up because its files changed whenever it was built.
+    pub restless: bool,
 }
 
 /// What came of a run.

@@ -52,6 +52,9 @@ const SHOWN: usize = 100;
 /// for: what makes directories without end makes hints, too.
 const SETTLED: usize = 8;
 
+/// How long nothing has to happen until what never came to rest is tried once more.
+const QUIET: u64 = 2_000;
+
 const HELP: &str = "\
 p pause, or go on   r look at everything and rebuild   f build again what failed
 Enter how things are   q quit   ? this help
@@ -111,6 +114,8 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<u8, Fail
         batch: Batch::default(),
         holds: Holds::default(),
         stale: BTreeSet::new(),
+        retried: BTreeSet::new(),
+        retry: None,
         engine: None,
         teller: Arc::clone(&teller),
         keys,
@@ -149,6 +154,10 @@ struct Watch<'a> {
     batch: Batch,
     holds: Holds,
     stale: BTreeSet<ImageName>,
+    /// The images that were given up because their files kept changing, and are tried once more.
+    retried: BTreeSet<ImageName>,
+    /// When that is, if nothing happens until then.
+    retry: Option<u64>,
     engine: Option<Box<dyn Engine>>,
     teller: Arc<Teller>,
     keys: Option<Keys>,
@@ -270,7 +279,8 @@ impl Watch<'_> {
     fn next(&self) -> Option<Message> {
         let due = if self.is_paused { None } else { self.batch.due() };
         let poll = self.next_poll.filter(|_| !self.is_paused);
-        let Some(until) = due.into_iter().chain(poll).min() else {
+        let retry = self.retry.filter(|_| !self.is_paused);
+        let Some(until) = due.into_iter().chain(poll).chain(retry).min() else {
             return Some(self.receiver.recv().unwrap_or(Message::Stop));
         };
         let wait = Duration::from_millis(until.saturating_sub(self.timer.elapsed()));
@@ -287,7 +297,9 @@ impl Watch<'_> {
                 if let (Hint::Path(path), true, Some(source)) = (&hint, is_gone, &mut self.source) {
                     source.forget(path);
                 }
-                self.batch.add(self.timer.elapsed(), hint);
+                let now = self.timer.elapsed();
+                self.batch.add(now, hint);
+                self.retry = self.retry.map(|_| now + QUIET);
             }
             Message::Key(key) => self.press(key),
             Message::Stop | Message::Ended => {}
@@ -328,6 +340,11 @@ impl Watch<'_> {
     /// Looks where something may have changed, if it is time, and tells a run that is on of it.
     fn look(&mut self, on: Option<(&State, &Steering)>) {
         let now = self.timer.elapsed();
+        if self.retry.is_some_and(|retry| retry <= now) {
+            self.retry = None;
+            self.holds.builds.retain(|_, held| !held.restless);
+            self.is_wanted = true;
+        }
         let is_poll = self.next_poll.is_some_and(|poll| poll <= now);
         if is_poll {
             self.set_next_poll();
@@ -398,6 +415,7 @@ impl Watch<'_> {
     /// Plans and builds, and goes on watching meanwhile.
     fn bring_up_to_date(&mut self) -> Result<(), Failure> {
         self.is_wanted = false;
+        let retry = self.retry.take();
         let state = Arc::clone(&self.tree.now);
         let teller = Arc::clone(&self.teller);
         let cancel = self.cancel.clone();
@@ -425,6 +443,7 @@ impl Watch<'_> {
             self.attend(&state, &steering);
             running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
+        self.retry = retry.map(|_| self.timer.elapsed() + QUIET);
         match passed {
             Ok(passed) => self.settle(&state, passed),
             Err(_) if self.cancel.is_raised() => (),
@@ -464,6 +483,12 @@ impl Watch<'_> {
                 let seen = self.tree.look_at(&touched);
                 self.is_wanted |= !seen.changed.is_empty();
             }
+        }
+        self.retried.retain(|name| stale.contains(name));
+        let restless = self.holds.restless();
+        if !restless.is_subset(&self.retried) {
+            self.retried.extend(restless);
+            self.retry = Some(self.timer.elapsed() + QUIET);
         }
         self.owes_word |= has_run || self.is_first || stale != self.stale;
         self.stale = stale;

@@ -277,6 +277,12 @@ fn hold_back(
 
 /// Nothing is held any more.
 impl Holds {
+    /// The images that were given up because their files changed whenever they were built.
+    pub(crate) fn restless(&self) -> BTreeSet<ImageName> {
+        let restless = self.builds.iter().filter(|(_, held)| held.restless);
+        restless.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Everything that failed may be tried again.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();

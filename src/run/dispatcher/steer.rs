@@ -94,7 +94,7 @@ impl<'a> Dispatcher<'a, '_> {
             (Err(Failed::Cancelled), None) => self.end(id, Ended::NotReached, End::default()),
             (Err(Failed::Image(failure)), None) => {
                 if let (false, Some(key)) = (failure.transient, self.keys.get(&id)) {
-                    let held = Held { key: *key, failure: failure.clone() };
+                    let held = Held { key: *key, failure: failure.clone(), restless: false };
                     self.failed.insert(self.name(id), held);
                 }
                 self.fail(id, failure)
@@ -122,7 +122,7 @@ impl<'a> Dispatcher<'a, '_> {
             let parent = |edge: &Edge| self.parent_identity(edge);
             fingerprint::key(&self.run.facts.inputs(id, &entries), &parent)
         };
-        let held = Held { key, failure: failure.clone() };
+        let held = Held { key, failure: failure.clone(), restless: true };
         self.failed.insert(self.name(id), held);
         self.fail(id, failure)
     }

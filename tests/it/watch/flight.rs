@@ -82,7 +82,7 @@ fn what_is_built_goes_on_when_something_else_changes_and_that_follows() {
     let mut watch = Watch::start(&tree, "--jobs=2");
     tree.write("images/left/file", "two\n");
     watch.run.wait_for_build("left");
-    tree.write("images/right/file", "two\n");
+    tree.write("images/right/file", "other\n");
     watch.ends("left", "built");
     watch.ends("right", "built");
     watch.settles();
