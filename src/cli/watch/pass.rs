@@ -65,8 +65,8 @@ pub(crate) struct Passed {
     pub(crate) holds: Holds,
     /// The images that are not up to date.
     pub(crate) stale: BTreeSet<ImageName>,
-    /// The images whose inputs the run itself may have changed: they were prepared, or more of
-    /// their contexts counts than before.
+    /// The images whose inputs the run itself may have changed: they were prepared, more of their
+    /// contexts counts than before, or they never came to rest.
     pub(crate) touched: BTreeSet<ImageId>,
     is_engine_doubtful: bool,
     /// The engine, if it was there to the end.
@@ -131,7 +131,10 @@ impl Pass<'_> {
         let widened = passed.history.widened.keys();
         let widened = widened.filter(|name| !known.widened.contains_key(*name));
         let graph = &session.loaded.graph;
-        passed.touched.extend(widened.filter_map(|name| graph.find(name.as_str())));
+        let touched = widened.cloned().chain(passed.holds.restless());
+        let touched: Vec<ImageId> =
+            touched.filter_map(|name| graph.find(name.as_str())).collect();
+        passed.touched.extend(touched);
         passed.engine = Some(engine).filter(|_| !passed.is_engine_doubtful);
         Ok(passed)
     }
