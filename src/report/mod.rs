@@ -174,6 +174,20 @@ impl Reporter {
         }
     }
 
+    /// The terminal has another size.
+    pub fn resized(&mut self) {
+        if let Talk::Live(live) = &self.talk {
+            live.resized();
+        }
+    }
+
+    /// How a watch stands, in a few words; empty where this is none.
+    pub fn status(&self) -> String {
+        let run = lock(&self.run);
+        let Some(watch) = &run.tally.watch else { return String::new() };
+        format!("{}; {}\n", watch::status(watch), watch::idle(&watch.stale))
+    }
+
     /// Tells that the run is alive, where it has been silent for a minute. To be called about once
     /// a second, with milliseconds since the Unix epoch; [`attended`] does. A terminal needs none.
     pub fn tick(&mut self, now: u64) {

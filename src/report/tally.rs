@@ -32,7 +32,26 @@ pub struct Tally {
     pub interrupted: bool,
     /// The totals, as soon as the run ended.
     pub summary: Option<Summary>,
+    /// How a watch stands, if this is one.
+    pub watch: Option<Watched>,
     numbers: BTreeMap<ImageName, usize>,
+}
+
+/// A watch, as far as its events tell.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    /// How many images are selected.
+    pub images: usize,
+    /// How many directories are watched.
+    pub directories: usize,
+    /// Milliseconds between two looks at everything, where changes are not told.
+    pub polling: Option<u64>,
+    /// Whether the user paused it.
+    pub paused: bool,
+    /// The images that are not up to date.
+    pub stale: Vec<ImageName>,
+    /// What the last run came to.
+    pub last: Option<Summary>,
 }
 
 /// An image of the run that is not simply up to date.
@@ -81,7 +100,10 @@ impl Tally {
     /// Counts an event.
     pub fn observe(&mut self, event: &Event) {
         match &event.what {
-            What::RunStarted { jobs, .. } => *self = Self { jobs: *jobs, ..Self::default() },
+            What::RunStarted { jobs, .. } => {
+                let watch = self.watch.take();
+                *self = Self { jobs: *jobs, watch, ..Self::default() };
+            }
             What::Planned { image, reasons, waits_for, predicted } => {
                 let number = self.number(image);
                 let planned = &mut self.images[number];
@@ -117,20 +139,34 @@ impl Tally {
                 self.pushed.insert(image.clone(), references.clone());
             }
             What::Interrupted => self.interrupted = true,
-            What::RunFinished { summary } => self.summary = Some(summary.clone()),
+            What::RunFinished { summary } => {
+                self.summary = Some(summary.clone());
+                if let Some(watch) = &mut self.watch {
+                    watch.last = Some(summary.clone());
+                }
+            }
+            What::Watching { images, directories, polling, .. } => {
+                let watch = self.watch.get_or_insert_default();
+                watch.images = *images;
+                watch.directories = *directories;
+                watch.polling = *polling;
+            }
+            What::Paused => self.pause(true),
+            What::Resumed => self.pause(false),
+            What::Idle { stale } => {
+                if let Some(watch) = &mut self.watch {
+                    watch.stale.clone_from(stale);
+                }
+            }
             What::Fresh { .. }
             | What::Log { .. }
             | What::Warning { .. }
-            | What::Watching { .. }
             | What::Rescanned { .. }
             | What::Problems { .. }
             | What::Outdated { .. }
             | What::ExecStarted { .. }
             | What::ExecLog { .. }
-            | What::ExecFinished { .. }
-            | What::Paused
-            | What::Resumed
-            | What::Idle { .. } => (),
+            | What::ExecFinished { .. } => (),
         }
     }
 
@@ -154,6 +190,12 @@ impl Tally {
             state: State::Waiting,
         });
         number
+    }
+
+    fn pause(&mut self, paused: bool) {
+        if let Some(watch) = &mut self.watch {
+            watch.paused = paused;
+        }
     }
 
     fn start(&mut self, name: &ImageName, since: u64, predicted: Option<u64>) {

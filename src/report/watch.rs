@@ -1,11 +1,53 @@
-//! What only a watch tells, as lines.
+//! What only a watch tells: lines, and the block that a terminal shows while nothing is built.
 
-use crate::event::What;
+use crate::event::{Summary, What};
 use crate::image::ImageName;
 use crate::report::lines::LOG_MARK;
 use crate::report::sentence;
 use crate::report::style::{Style, Tone};
-use crate::report::text::{clean, printable};
+use crate::report::tally::Watched;
+use crate::report::text::{clean, cut, printable};
+
+/// The keys, on one line.
+const KEYS: &str = "p pause  r rebuild  f failed  Enter status  q quit  ? help";
+
+/// How a watch stands: what it waits for, what the last run came to, and which keys there are.
+pub fn block(watch: &Watched, columns: usize, style: Style) -> Vec<String> {
+    let (tone, state) = match (watch.paused, watch.stale.as_slice()) {
+        (true, _) => (Tone::Warning, "paused".to_owned()),
+        (false, []) => (Tone::Good, "up to date".to_owned()),
+        (false, stale) => (Tone::Bad, format!("not up to date: {}", names(stale))),
+    };
+    let state = cut(&state, columns);
+    let room = columns.saturating_sub(state.chars().count());
+    let last = watch.last.as_ref().map(|last| format!("  last: {}", result(last)));
+    let last = cut(&last.unwrap_or_default(), room);
+    vec![
+        style.paint(tone, state).into_owned() + &last,
+        style.paint(Tone::Faint, cut(&status(watch), columns)).into_owned(),
+        style.paint(Tone::Faint, cut(KEYS, columns)).into_owned(),
+    ]
+}
+
+/// `watching 8 images in 14 directories`.
+pub fn status(watch: &Watched) -> String {
+    watching(watch.images, watch.directories, watch.polling)
+}
+
+/// `2 built, 1 failed in 8.0 s`.
+fn result(summary: &Summary) -> String {
+    let classes = [
+        (summary.built, "built"),
+        (summary.cut_off, "cut off"),
+        (summary.restored, "restored"),
+        (summary.failed, "failed"),
+        (summary.blocked, "blocked"),
+        (summary.not_reached, "not reached"),
+    ];
+    let classes = classes.into_iter().filter(|(count, _)| *count > 0);
+    let classes: Vec<String> = classes.map(|(count, word)| format!("{count} {word}")).collect();
+    format!("{} in {}", classes.join(", "), sentence::duration(summary.duration))
+}
 
 /// An event of a watch as one line, where it is worth one. Empty for events of runs.
 pub fn line(what: &What, is_verbose: bool, style: Style) -> Option<String> {
@@ -64,7 +106,8 @@ pub fn watching(images: usize, directories: usize, polling: Option<u64>) -> Stri
     }
 }
 
-fn idle(stale: &[ImageName]) -> String {
+/// What is not up to date while a watch waits.
+pub fn idle(stale: &[ImageName]) -> String {
     if stale.is_empty() {
         return "up to date, waiting for changes".to_owned();
     }

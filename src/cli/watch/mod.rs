@@ -36,7 +36,7 @@ use crate::ledger;
 use crate::report::Reporter;
 use crate::report::diagnostics::{self, Look};
 use crate::run::{self, Steering};
-use crate::signal::raise_on_interrupt;
+use crate::signal::{on_resize, raise_on_interrupt};
 use crate::watch::batch::{Batch, Changes, Hint};
 use crate::watch::exec::Exec;
 use crate::watch::keys::{Key, Keys};
@@ -99,6 +99,11 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<u8, Fail
     if let Some(command) = &arguments.exec {
         let to = Arc::clone(&teller);
         teller.follow(Exec::new(command, root, move |what| to.tell(what)));
+    }
+    if is_drawn_on {
+        let to = Arc::clone(&teller);
+        // A terminal that cannot tell is drawn on at the next event.
+        on_resize(move || to.resized()).unwrap_or_default();
     }
     let to = sender.clone();
     let keys = if is_drawn_on {
@@ -322,19 +327,13 @@ impl Watch<'_> {
                 self.holds.clear();
                 self.is_wanted = true;
             }
-            Key::Status => self.say_status(),
+            Key::Status => self.teller.talk_of_status(),
             Key::Help => self.teller.talk(HELP),
             Key::Quit => {
                 self.is_quitting = true;
                 self.cancel.raise();
             }
         }
-    }
-
-    fn say_status(&self) {
-        self.teller.tell(self.watching());
-        let stale = self.stale.iter().cloned().collect();
-        self.teller.tell(What::Idle { stale });
     }
 
     /// Looks where something may have changed, if it is time, and tells a run that is on of it.

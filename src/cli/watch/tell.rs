@@ -46,6 +46,18 @@ impl Teller {
         self.reporter.lock().unwrap_or_else(PoisonError::into_inner).talk(text);
     }
 
+    /// Says to people how things stand.
+    pub(crate) fn talk_of_status(&self) {
+        let mut reporter = self.reporter.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = reporter.status();
+        reporter.talk(&status);
+    }
+
+    /// The terminal has another size.
+    pub(crate) fn resized(&self) {
+        self.reporter.lock().unwrap_or_else(PoisonError::into_inner).resized();
+    }
+
     /// Stops the commands that still run.
     pub(crate) fn stop(&self) {
         drop(self.exec.lock().unwrap_or_else(PoisonError::into_inner).take());
