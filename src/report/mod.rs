@@ -151,8 +151,11 @@ impl Reporter {
         let mut run = lock(&self.run);
         let Run { tally, forecast } = &mut *run;
         tally.observe(event);
-        if matches!(event.what, What::Started { .. }) {
-            forecast.follow(tally);
+        match event.what {
+            // A watch has run after run, and each has a plan of its own.
+            What::RunStarted { .. } => *forecast = Forecast::default(),
+            What::Started { .. } => forecast.follow(tally),
+            _ => (),
         }
         if let Talk::Plain(plain) = &mut self.talk {
             plain.event(event, tally);
@@ -178,6 +181,13 @@ impl Reporter {
     pub fn resized(&mut self) {
         if let Talk::Live(live) = &self.talk {
             live.resized();
+        }
+    }
+
+    /// Leaves no board behind: nothing more is told.
+    pub fn close(&mut self) {
+        if let Talk::Live(live) = &self.talk {
+            live.close();
         }
     }
 

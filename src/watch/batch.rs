@@ -79,6 +79,44 @@ impl Batch {
     }
 }
 
+/// When to look at everything because hints were lost.
+///
+/// Looking at very many directories makes so many events that hints may be lost again, although
+/// nothing has changed: each time that this was so in a row, the next look has to wait longer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lost {
+    in_vain: u32,
+    due: Option<u64>,
+}
+
+impl Lost {
+    /// Hints were lost.
+    pub fn hear(&mut self, now: u64) {
+        let wait = if self.in_vain == 0 { 0 } else { 1_000 << self.in_vain.min(6) };
+        self.due.get_or_insert(now + wait);
+    }
+
+    /// When to look, if hints were lost.
+    pub fn due(&self) -> Option<u64> {
+        self.due
+    }
+
+    /// Whether it is time to look.
+    pub fn take(&mut self, now: u64) -> bool {
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if is_due {
+            self.due = None;
+            self.in_vain += 1;
+        }
+        is_due
+    }
+
+    /// A look found something, or nothing was lost for a while.
+    pub fn found(&mut self) {
+        self.in_vain = 0;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -135,6 +173,25 @@ mod tests {
         assert!(batch.take(50).unwrap().everything);
         batch.add(60, Hint::Everything);
         assert_eq!(batch.take(110), Some(Changes::everything()));
+    }
+
+    #[test]
+    fn looking_because_hints_were_lost_does_not_go_on_by_itself() {
+        let mut lost = Lost::default();
+        assert!(!lost.take(0));
+        lost.hear(10);
+        assert!(lost.take(10), "the first time at once");
+        lost.hear(20);
+        lost.hear(30);
+        assert_eq!((lost.take(2_019), lost.due()), (false, Some(2_020)));
+        assert!(lost.take(2_020));
+        lost.hear(2_030);
+        assert_eq!(lost.due(), Some(6_030));
+        lost.found();
+        lost.take(6_030);
+        lost.found();
+        lost.hear(7_000);
+        assert!(lost.take(7_000));
     }
 
     proptest! {

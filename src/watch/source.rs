@@ -104,8 +104,10 @@ impl Source {
     /// Forgets the watches at and below a path that is gone, so that what comes in its place is
     /// watched anew.
     pub fn forget(&mut self, path: &Path) {
+        // Paths are ordered part by part: what is below a path comes right behind it.
+        let behind = self.watched.range(path.to_owned()..);
         let gone: Vec<PathBuf> =
-            self.watched.iter().filter(|watched| watched.starts_with(path)).cloned().collect();
+            behind.take_while(|watched| watched.starts_with(path)).cloned().collect();
         for directory in gone {
             self.watcher.unwatch(&self.root.join(&directory)).unwrap_or_default();
             self.watched.remove(&directory);

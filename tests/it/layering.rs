@@ -18,11 +18,12 @@ const EFFECTS: &[(&str, &[&str])] = &[
     ("signal", &["cancel", "clock"]),
     ("run", &["cancel", "clock", "engine", "gather", "ledger"]),
     ("report", &["clock"]),
+    ("watch", &["cancel", "gather", "process"]),
 ];
 
 /// The modules that may do what `clippy.toml` forbids.
 const EFFECTFUL: &[&str] =
-    &["clock", "process", "gather", "ledger", "engine", "report", "run", "cli"];
+    &["clock", "process", "gather", "ledger", "engine", "report", "run", "watch", "cli"];
 
 /// What the core knows nothing of.
 const OUTSIDE: &str =

@@ -12,6 +12,7 @@ mod tree;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -37,13 +38,16 @@ use crate::report::Reporter;
 use crate::report::diagnostics::{self, Look};
 use crate::run::{self, Steering};
 use crate::signal::{on_resize, raise_on_interrupt};
-use crate::watch::batch::{Batch, Changes, Hint};
+use crate::watch::batch::{Batch, Changes, Hint, Lost, REST};
 use crate::watch::exec::Exec;
 use crate::watch::keys::{Key, Keys};
 use crate::watch::source::{Heard, Source, SourceError};
 
 /// How often everything is looked at where the system does not tell of changes.
 const POLL: Duration = Duration::from_secs(2);
+
+/// Where git keeps which branch it is on.
+const GIT: &str = ".git";
 
 /// How many paths an event names.
 const SHOWN: usize = 100;
@@ -54,6 +58,8 @@ const SETTLED: usize = 8;
 
 /// How long nothing has to happen until what never came to rest is tried once more.
 const QUIET: u64 = 2_000;
+
+const MENDED: &str = "nothing is wrong with the workspace any more\n";
 
 const HELP: &str = "\
 p pause, or go on   r look at everything and rebuild   f build again what failed
@@ -117,6 +123,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<u8, Fail
         tree,
         source: None,
         batch: Batch::default(),
+        lost: Lost::default(),
         holds: Holds::default(),
         stale: BTreeSet::new(),
         retried: BTreeSet::new(),
@@ -157,6 +164,7 @@ struct Watch<'a> {
     /// `None`: everything is looked at from time to time.
     source: Option<Source>,
     batch: Batch,
+    lost: Lost,
     holds: Holds,
     stale: BTreeSet<ImageName>,
     /// The images that were given up because their files kept changing, and are tried once more.
@@ -213,21 +221,22 @@ impl Watch<'_> {
             }
         }
         self.set_next_poll();
-        self.listen();
+        self.listen(None);
         self.say_problems();
     }
 
     /// Watches the directories that are read now; where there are new ones, looks at what happened
     /// in them before they were watched.
-    fn listen(&mut self) {
+    fn listen(&mut self, on: Option<(&State, &Steering)>) {
         for _ in 0..SETTLED {
-            let Some(directories) = self.tree.directories() else { break };
+            let Some(mut directories) = self.tree.directories() else { break };
+            directories.insert(PathBuf::from(GIT));
             let Some(source) = &mut self.source else { break };
             match source.watch(&directories) {
                 Ok(added) if added.is_empty() => break,
                 Ok(_) => {
                     let seen = self.tree.look(&Changes::everything());
-                    self.take_in(seen.unwrap_or_default());
+                    self.take_in(seen.unwrap_or_default(), on);
                 }
                 Err(error) => {
                     self.source = None;
@@ -283,9 +292,10 @@ impl Watch<'_> {
     /// The next message; `None` where it is time to look.
     fn next(&self) -> Option<Message> {
         let due = if self.is_paused { None } else { self.batch.due() };
-        let poll = self.next_poll.filter(|_| !self.is_paused);
-        let retry = self.retry.filter(|_| !self.is_paused);
-        let Some(until) = due.into_iter().chain(poll).chain(retry).min() else {
+        let poll = self.next_poll;
+        let others = [poll, self.retry, self.lost.due()].into_iter().flatten();
+        let others = others.filter(|_| !self.is_paused);
+        let Some(until) = due.into_iter().chain(others).min() else {
             return Some(self.receiver.recv().unwrap_or(Message::Stop));
         };
         let wait = Duration::from_millis(until.saturating_sub(self.timer.elapsed()));
@@ -298,17 +308,32 @@ impl Watch<'_> {
 
     fn receive(&mut self, message: Message) {
         match message {
-            Message::Heard(Heard { hint, is_gone }) => {
-                if let (Hint::Path(path), true, Some(source)) = (&hint, is_gone, &mut self.source) {
-                    source.forget(path);
-                }
-                let now = self.timer.elapsed();
-                self.batch.add(now, hint);
-                self.retry = self.retry.map(|_| now + QUIET);
-            }
+            Message::Heard(heard) => self.hear(heard),
             Message::Key(key) => self.press(key),
             Message::Stop | Message::Ended => {}
         }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        let now = self.timer.elapsed();
+        let Heard { hint, is_gone } = heard;
+        match &hint {
+            Hint::Everything => return self.lost.hear(now),
+            // Of what git keeps for itself, only another branch is worth a look, at everything.
+            Hint::Path(path) if path.starts_with(GIT) => {
+                if path.ends_with("HEAD") {
+                    self.batch.add(now, Hint::Everything);
+                }
+                return;
+            }
+            Hint::Path(path) => {
+                if let (true, Some(source)) = (is_gone, &mut self.source) {
+                    source.forget(path);
+                }
+            }
+        }
+        self.batch.add(now, hint);
+        self.retry = self.retry.map(|_| now + QUIET);
     }
 
     fn press(&mut self, key: Key) {
@@ -349,8 +374,14 @@ impl Watch<'_> {
             self.set_next_poll();
             self.batch = Batch::default();
         }
+        if self.lost.take(now) {
+            self.batch.add(now.saturating_sub(REST), Hint::Everything);
+        }
         let changes = if is_poll { Some(Changes::everything()) } else { self.batch.take(now) };
         let Some(changes) = changes else { return };
+        if !changes.everything {
+            self.lost.found();
+        }
         let timer = Timer::start();
         let seen = match self.tree.look(&changes) {
             Ok(seen) => seen,
@@ -368,17 +399,18 @@ impl Watch<'_> {
                 duration: timer.elapsed(),
             });
         }
-        if let Some((state, steering)) = on
-            && !seen.changed.is_empty()
-        {
-            self.steer(state, steering, &seen);
-        }
-        self.take_in(seen);
-        self.listen();
+        self.take_in(seen, on);
+        self.listen(on);
     }
 
-    fn take_in(&mut self, seen: Seen) {
-        self.is_wanted |= !seen.changed.is_empty();
+    fn take_in(&mut self, seen: Seen, on: Option<(&State, &Steering)>) {
+        if !seen.changed.is_empty() {
+            self.is_wanted = true;
+            self.lost.found();
+            if let Some((state, steering)) = on {
+                self.steer(state, steering, &seen);
+            }
+        }
         if seen.problems {
             self.say_problems();
         }
@@ -415,6 +447,7 @@ impl Watch<'_> {
     fn bring_up_to_date(&mut self) -> Result<(), Failure> {
         self.is_wanted = false;
         let retry = self.retry.take();
+        let was_kept = self.engine.is_some();
         let state = Arc::clone(&self.tree.now);
         let teller = Arc::clone(&self.teller);
         let cancel = self.cancel.clone();
@@ -447,6 +480,8 @@ impl Watch<'_> {
             Ok(passed) => self.settle(&state, passed),
             Err(_) if self.cancel.is_raised() => (),
             Err(failure) if self.is_first => return Err(failure),
+            // An engine that was started anew has to be called anew.
+            Err(_) if was_kept => self.is_wanted = true,
             Err(failure) => self.complain(&failure),
         }
         self.is_first = false;
@@ -502,7 +537,8 @@ impl Watch<'_> {
         let problems = self.tree.problems();
         let sources = self.tree.sources(&problems);
         let look = Look { style: self.settings.style_err(), ..Look::default() };
-        self.teller.talk(&diagnostics::draw(&problems, &sources, look));
+        let text = diagnostics::draw(&problems, &sources, look);
+        self.teller.talk(if text.is_empty() && !self.is_first { MENDED } else { &text });
         let problem = |it: &Diagnostic| {
             let place = it.place.as_ref();
             let line = place.and_then(|place| sources.line_column(place));

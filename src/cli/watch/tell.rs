@@ -58,9 +58,12 @@ impl Teller {
         self.reporter.lock().unwrap_or_else(PoisonError::into_inner).resized();
     }
 
-    /// Stops the commands that still run.
+    /// Stops the commands that still run, and shows nothing more.
     pub(crate) fn stop(&self) {
-        drop(self.exec.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // Taken out first: what it tells while it stops must not wait for itself.
+        let exec = self.exec.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(exec);
+        self.reporter.lock().unwrap_or_else(PoisonError::into_inner).close();
     }
 }
 

@@ -155,6 +155,11 @@ impl Live {
         }
     }
 
+    /// Takes the board away.
+    pub fn close(&self) {
+        self.bar.finish_and_clear();
+    }
+
     /// Draws the board anew: the terminal has another size.
     pub fn resized(&self) {
         self.bar.force_draw();
@@ -220,7 +225,7 @@ impl Live {
 impl Drop for Live {
     /// A run that ended without its last event leaves no board behind.
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.close();
     }
 }
 
