@@ -11,24 +11,22 @@ use crate::cli::session::{STATE_DIR, Session};
 use crate::cli::settings;
 use crate::clock::{self, Timer};
 use crate::engine::Engine;
-use crate::ledger::{Holder, Ledger, LedgerError, Lock};
+use crate::ledger::{Holder, Ledger, LedgerError, Lock, Resting};
 use crate::run::Options;
 use crate::signal::received;
 
 /// How many runs keep their folder of logs.
 const KEPT_RUNS: usize = 30;
 
-/// Opens the ledger for writing. Says whom it waits for, once, or does not wait.
+/// Opens the ledger for writing, or takes one up again that was put down. Says whom it waits for,
+/// once, or does not wait.
 pub(crate) fn open_ledger(
-    state: &Path,
+    (state, resting): (&Path, Option<Resting>),
     me: &Holder,
     no_wait: bool,
     cancel: &Cancel,
     say: &mut dyn FnMut(&str),
 ) -> Result<Ledger, Failure> {
-    if no_wait {
-        return Ok(Ledger::open(state, me, Lock::NoWait)?);
-    }
     let mut said = false;
     let mut wait = |holder: Option<&Holder>| {
         if !said {
@@ -38,7 +36,12 @@ pub(crate) fn open_ledger(
         }
         if cancel.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    match Ledger::open(state, me, Lock::Wait(&mut wait)) {
+    let lock = if no_wait { Lock::NoWait } else { Lock::Wait(&mut wait) };
+    let opened = match resting {
+        Some(resting) => resting.wake(me, lock),
+        None => Ledger::open(state, me, lock),
+    };
+    match opened {
         Err(LedgerError::Cancelled) => Err(Failure::said(interrupted())),
         opened => Ok(opened?),
     }

@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     let me = Holder::this_process("imgraph rebuild", clock::now());
     let mut say = |text: &str| write(&mut io::stderr(), text);
     let no_wait = arguments.no_wait;
-    let mut ledger = open_ledger(&session.state, &me, no_wait, &cancel, &mut say)?;
+    let mut ledger = open_ledger((&session.state, None), &me, no_wait, &cancel, &mut say)?;
     for warning in ledger.take_warnings() {
         write(&mut io::stderr(), &format!("warning: {warning}\n"));
     }

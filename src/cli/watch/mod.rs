@@ -25,7 +25,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::session::Session;
 use crate::cli::settings::{Settings, write};
 use crate::cli::watch::args::Watch as Arguments;
-use crate::cli::watch::pass::{Holds, Pass, Passed, last_run};
+use crate::cli::watch::pass::{Holds, Pass, Passed};
 use crate::cli::watch::tell::Teller;
 use crate::cli::watch::tree::{Seen, State, Tree};
 use crate::clock::Timer;
@@ -33,7 +33,7 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::Engine;
 use crate::event::{self, Problem, What};
 use crate::image::{ImageId, ImageName};
-use crate::ledger;
+use crate::ledger::{self, Resting};
 use crate::report::Reporter;
 use crate::report::diagnostics::{self, Look};
 use crate::run::{self, Steering};
@@ -126,6 +126,8 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<u8, Fail
         lost: Lost::default(),
         holds: Holds::default(),
         stale: BTreeSet::new(),
+        doubtful: None,
+        ledger: None,
         retried: BTreeSet::new(),
         retry: None,
         engine: None,
@@ -167,6 +169,9 @@ struct Watch<'a> {
     lost: Lost,
     holds: Holds,
     stale: BTreeSet<ImageName>,
+    /// What may be out of date; `None`: anything.
+    doubtful: Option<BTreeSet<ImageName>>,
+    ledger: Option<Resting>,
     /// The images that were given up because their files kept changing, and are tried once more.
     retried: BTreeSet<ImageName>,
     /// When that is, if nothing happens until then.
@@ -345,6 +350,7 @@ impl Watch<'_> {
             }
             Key::Rebuild => {
                 self.holds.clear();
+                self.doubtful = None;
                 self.is_wanted = true;
                 self.batch.add(self.timer.elapsed(), Hint::Everything);
             }
@@ -405,6 +411,9 @@ impl Watch<'_> {
 
     fn take_in(&mut self, seen: Seen, on: Option<(&State, &Steering)>) {
         if !seen.changed.is_empty() {
+            if let Some(doubtful) = &mut self.doubtful {
+                doubtful.extend(seen.changed.iter().cloned());
+            }
             self.is_wanted = true;
             self.lost.found();
             if let Some((state, steering)) = on {
@@ -428,7 +437,7 @@ impl Watch<'_> {
         let mut outdated = BTreeSet::new();
         for id in changed {
             match &self.tree.entries[id.index()] {
-                Some(entries) => renewed.push((id, entries.clone())),
+                Some(entries) => renewed.push((id, entries.to_vec())),
                 None if self.tree.prepare.contains_key(&id) => {}
                 None => {
                     outdated.insert(id);
@@ -449,6 +458,7 @@ impl Watch<'_> {
         let retry = self.retry.take();
         let was_kept = self.engine.is_some();
         let state = Arc::clone(&self.tree.now);
+        let doubtful = self.doubtful.replace(BTreeSet::new());
         let teller = Arc::clone(&self.teller);
         let cancel = self.cancel.clone();
         let pass = Pass {
@@ -457,10 +467,12 @@ impl Watch<'_> {
             state: &state,
             entries: self.tree.entries.clone(),
             prepare: self.tree.prepare.clone(),
+            doubtful: doubtful.as_ref(),
             unusable: self.tree.unusable(),
             holds: self.holds.clone(),
-            last_run: last_run(&self.tree.history),
+            last_run: self.tree.last_run.clone(),
             is_first: self.is_first,
+            ledger: self.ledger.take(),
             engine: self.engine.take(),
             teller: &teller,
             cancel: &cancel,
@@ -476,6 +488,14 @@ impl Watch<'_> {
             running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         self.retry = retry.map(|_| self.timer.elapsed() + QUIET);
+        if passed.is_err() {
+            // What was to be looked into still is.
+            let meanwhile = self.doubtful.take();
+            self.doubtful = doubtful.zip(meanwhile).map(|(mut all, more)| {
+                all.extend(more);
+                all
+            });
+        }
         match passed {
             Ok(passed) => self.settle(&state, passed),
             Err(_) if self.cancel.is_raised() => (),
@@ -506,17 +526,23 @@ impl Watch<'_> {
 
     /// Takes in what came of a run.
     fn settle(&mut self, state: &State, passed: Passed) {
-        let Passed { history, has_run, holds, stale, touched, engine, .. } = passed;
+        let Passed { ledger, has_run, holds, stale, touched, engine, .. } = passed;
         self.engine = engine;
-        self.tree.history = Arc::new(history);
+        if let Some(ledger) = &ledger {
+            self.tree.learn(ledger.history());
+        }
+        self.ledger = ledger;
         if has_run {
             self.holds = holds;
             let is_same = Arc::ptr_eq(&state.session, &self.tree.now.session);
             let touched: BTreeSet<ImageId> = if is_same { touched } else { BTreeSet::new() };
             if !touched.is_empty() {
                 let seen = self.tree.look_at(&touched);
-                self.is_wanted |= !seen.changed.is_empty();
+                self.take_in(seen, None);
             }
+        }
+        if let Some(doubtful) = &mut self.doubtful {
+            doubtful.extend(stale.iter().cloned());
         }
         self.retried.retain(|name| stale.contains(name));
         let restless = self.holds.restless();

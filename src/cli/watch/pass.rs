@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::Arc;
 
 use crate::cancel::Cancel;
 use crate::cli::carry::{greet, make_room, open_ledger, options};
 use crate::cli::failure::Failure;
+use crate::cli::session::PresenceTable;
 use crate::cli::settings::{self, Settings};
 use crate::cli::watch::args::Watch;
 use crate::cli::watch::tell::Teller;
@@ -23,7 +25,7 @@ use crate::fingerprint::reason::{PrepareCause, Reason};
 use crate::gather::stat::Keep;
 use crate::history::{Ended, History, Presence, Record};
 use crate::image::{ImageId, ImageName};
-use crate::ledger::{Holder, Ledger};
+use crate::ledger::{Holder, Ledger, Resting};
 use crate::plan::{self, Decision, Facts, Plan, Step, Wanted};
 use crate::report::attended;
 use crate::run::{self, Held, Mailbox, Options, Outcome, Run};
@@ -42,23 +44,37 @@ pub(crate) struct Pass<'a> {
     pub(crate) arguments: &'a Watch,
     pub(crate) settings: &'a Settings,
     pub(crate) state: &'a State,
-    pub(crate) entries: Vec<Option<Vec<Entry>>>,
+    pub(crate) entries: Vec<Option<Arc<[Entry]>>>,
     pub(crate) prepare: BTreeMap<ImageId, PrepareCause>,
+    /// What may be out of date; `None`: anything.
+    pub(crate) doubtful: Option<&'a BTreeSet<ImageName>>,
     pub(crate) unusable: BTreeSet<ImageId>,
     pub(crate) holds: Holds,
     /// The last run that this watch knows of: after one of somebody else the store may have changed.
     pub(crate) last_run: Option<String>,
     pub(crate) is_first: bool,
+    /// The ledger of the last pass.
+    pub(crate) ledger: Option<Resting>,
     /// The engine of the last pass.
     pub(crate) engine: Option<Box<dyn Engine>>,
     pub(crate) teller: &'a Teller,
     pub(crate) cancel: &'a Cancel,
 }
 
+/// What there is to build, and what it takes.
+struct Work<'a> {
+    facts: Facts<'a>,
+    plan: &'a Plan,
+    entries: Vec<Option<Vec<Entry>>>,
+    mailbox: Mailbox,
+    held: &'a BTreeMap<ImageName, Held>,
+}
+
 /// What came of a pass.
+#[derive(Default)]
 pub(crate) struct Passed {
-    /// What is known now.
-    pub(crate) history: History,
+    /// The ledger, with what is known now.
+    pub(crate) ledger: Option<Resting>,
     /// Whether anything was done.
     pub(crate) has_run: bool,
     /// What failed and is to be held.
@@ -100,54 +116,96 @@ impl Pass<'_> {
     /// Plans, and builds what there is to build.
     pub(crate) fn run(mut self, mailbox: Mailbox) -> Result<Passed, Failure> {
         let mut ledger = self.open_ledger()?;
-        let history = ledger.history().clone();
-        let engine = self.engine(&history)?;
+        let engine = self.engine(ledger.history())?;
         let (state, session) = (self.state, &*self.state.session);
-        let presence = session.presence(&*engine, &history, &state.selected.family)?;
+        let (scope, presence) = self.scope(ledger.history(), &*engine)?;
         let present = |id, record: &_| presence.of(session, &*engine, id, record);
         let leaves_out = state.selected.images != state.selected.family;
         if self.is_first && leaves_out && self.unusable.is_empty() {
-            session.check_left_out(&state.selected, &history, &present)?;
+            session.check_left_out(&state.selected, ledger.history(), &present)?;
         }
         let facts = session.facts(&present);
-        let images = self.buildable(&history, &present);
+        let images = self.buildable(&scope, ledger.history(), &present);
         let none = BTreeSet::new();
         let push = self.arguments.building.push;
         let wanted = Wanted { images: &images, forced: &none, prepare: &self.prepare, push };
-        let mut plan = plan::plan(&facts, &history, &self.entries, &wanted);
-        let keys = self.prepare_keys();
+        let entries = self.entries_of(&scope);
+        let mut plan = plan::plan(&facts, ledger.history(), &entries, &wanted);
+        let keys = self.prepare_keys(&scope);
         let held = hold_back(&mut plan, state, &self.holds, &keys);
-        let stale = state.selected.images.difference(&images).chain(&held);
+        let stale = scope.difference(&images).chain(&held);
         let stale = stale.map(|id| state.name(*id).clone()).collect();
-        let touched = self.prepare.keys().copied().collect();
+        let touched = self.prepare.keys().copied().filter(|id| scope.contains(id)).collect();
         let holds = std::mem::take(&mut self.holds);
+        let widened = ledger.history().widened.clone();
         let has_run = plan.work().next().is_some();
-        let mut passed = Passed { history, has_run, holds, stale, touched, is_engine_doubtful: false, engine: None };
+        let mut passed = Passed { has_run, holds, stale, touched, ..Passed::default() };
         if has_run {
-            let carried = self.carry_out((facts, &plan), &*engine, &mut ledger, (mailbox, &passed.holds))?;
+            let work = Work { facts, plan: &plan, entries, mailbox, held: &passed.holds.builds };
+            let carried = self.carry_out(work, &*engine, &mut ledger)?;
             passed.take_in(carried, keys);
         }
-        let known = std::mem::replace(&mut passed.history, ledger.history().clone());
-        let widened = passed.history.widened.keys();
-        let widened = widened.filter(|name| !known.widened.contains_key(*name));
+        let history = ledger.history();
+        let new = history.widened.keys().filter(|name| !widened.contains_key(*name));
         let graph = &session.loaded.graph;
-        let touched = widened.cloned().chain(passed.holds.restless());
+        let touched = new.cloned().chain(passed.holds.restless());
         let touched: Vec<ImageId> =
             touched.filter_map(|name| graph.find(name.as_str())).collect();
         passed.touched.extend(touched);
         passed.engine = Some(engine).filter(|_| !passed.is_engine_doubtful);
+        passed.ledger = Some(ledger.rest());
         Ok(passed)
     }
 
-    fn open_ledger(&self) -> Result<Ledger, Failure> {
+    fn open_ledger(&mut self) -> Result<Ledger, Failure> {
         let me = Holder::this_process("imgraph watch", clock::now());
         let mut say = |text: &str| self.teller.talk(text);
         let state = &self.state.session.state;
-        let mut ledger = open_ledger(state, &me, false, self.cancel, &mut say)?;
+        let resting = self.ledger.take();
+        let mut ledger = open_ledger((state, resting), &me, false, self.cancel, &mut say)?;
         for warning in ledger.take_warnings() {
             self.teller.talk(&format!("warning: {warning}\n"));
         }
         Ok(ledger)
+    }
+
+    /// The images to plan for, and what the store has of them and of what they need. Where nothing
+    /// but this watch has done anything since the last pass, that is what may be out of date, with
+    /// all that stands on it: everything else is known to be as it shall be.
+    fn scope(
+        &self,
+        history: &History,
+        engine: &dyn Engine,
+    ) -> Result<(BTreeSet<ImageId>, PresenceTable), Failure> {
+        let State { session, selected, .. } = self.state;
+        let graph = &session.loaded.graph;
+        let doubtful = self.doubtful.filter(|_| last_run(history) == self.last_run);
+        if let Some(names) = doubtful {
+            let ids = names.iter().filter_map(|name| graph.find(name.as_str())).collect();
+            let mut scope = graph.with_descendants(&ids);
+            scope.retain(|id| selected.images.contains(id));
+            let family = graph.with_ancestors(&scope);
+            let presence = session.presence(engine, history, &family)?;
+            let is_there = |id: &ImageId| {
+                let record = history.records.get(graph.name(*id));
+                record.is_none_or(|it| presence.of(session, engine, *id, it) == Presence::Present)
+            };
+            if family.difference(&scope).all(is_there) {
+                return Ok((scope, presence));
+            }
+        }
+        let presence = session.presence(engine, history, &selected.family)?;
+        Ok((selected.images.clone(), presence))
+    }
+
+    /// The contexts of some images, and of what they need.
+    fn entries_of(&self, scope: &BTreeSet<ImageId>) -> Vec<Option<Vec<Entry>>> {
+        let family = self.state.session.loaded.graph.with_ancestors(scope);
+        let mut entries = vec![None; self.entries.len()];
+        for id in family {
+            entries[id.index()] = self.entries[id.index()].as_ref().map(|entries| entries.to_vec());
+        }
+        entries
     }
 
     /// The engine: the one of the last pass, unless somebody else has built since then.
@@ -162,12 +220,12 @@ impl Pass<'_> {
 
     /// Builds what is planned.
     fn carry_out(
-        &mut self,
-        (facts, plan): (Facts<'_>, &Plan),
+        &self,
+        work: Work<'_>,
         engine: &dyn Engine,
         ledger: &mut Ledger,
-        (mailbox, holds): (Mailbox, &Holds),
     ) -> Result<Carried, Failure> {
+        let Work { facts, plan, entries, mailbox, held } = work;
         let (state, session) = (self.state, &*self.state.session);
         let options = self.options(ledger);
         make_room(session, &options)?;
@@ -180,10 +238,10 @@ impl Pass<'_> {
         let work = Run {
             facts,
             plan,
-            entries: std::mem::take(&mut self.entries),
+            entries,
             forced: &none,
             uncached: if is_uncached { &state.selected.asked } else { &none },
-            held: &holds.builds,
+            held,
             engine,
             disk: &state.disk(),
             ledger,
@@ -213,10 +271,11 @@ impl Pass<'_> {
         }
     }
 
-    /// The selected images that can be built as things are: a parent that cannot stands as it was
+    /// The images that can be built as things are: a parent that cannot stands as it was
     /// last built.
     fn buildable(
         &self,
+        scope: &BTreeSet<ImageId>,
         history: &History,
         present: &dyn Fn(ImageId, &Record) -> Presence,
     ) -> BTreeSet<ImageId> {
@@ -229,9 +288,8 @@ impl Pass<'_> {
                     && present(id, record) != Presence::Missing
             })
         };
-        let wanted = &self.state.selected.images;
         let mut buildable = BTreeSet::new();
-        for id in graph.order().iter().filter(|id| wanted.contains(id)) {
+        for id in graph.order().iter().filter(|id| scope.contains(id)) {
             let has_parents = graph
                 .parents(*id)
                 .into_iter()
@@ -244,10 +302,10 @@ impl Pass<'_> {
     }
 
     /// What the `prepare` commands that have to run would be run with.
-    fn prepare_keys(&self) -> BTreeMap<ImageName, Digest> {
+    fn prepare_keys(&self, scope: &BTreeSet<ImageId>) -> BTreeMap<ImageName, Digest> {
         let disk = self.state.disk();
         let key = |id: &ImageId| Some((self.state.name(*id).clone(), disk.prepare_key(*id)?));
-        self.prepare.keys().filter_map(key).collect()
+        self.prepare.keys().filter(|id| scope.contains(id)).filter_map(key).collect()
     }
 }
 

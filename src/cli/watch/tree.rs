@@ -11,6 +11,7 @@ use crate::cli::args::Selection;
 use crate::cli::failure::Failure;
 use crate::cli::session::{Selected, Session};
 use crate::cli::settings::Settings;
+use crate::cli::watch::pass::last_run;
 use crate::context::Entry;
 use crate::diagnostic::{Diagnostic, Sources};
 use crate::digest::{Digest, Hasher};
@@ -28,12 +29,14 @@ use crate::watch::places::Places;
 pub(crate) struct Tree<'a> {
     settings: &'a Settings,
     selection: &'a Selection,
-    /// What earlier runs have left, as of the last run.
-    pub(crate) history: Arc<History>,
+    /// Of what earlier runs have left, what tells how to read contexts.
+    history: History,
+    /// The last run that is known of: after one of somebody else the store may have changed.
+    pub(crate) last_run: Option<String>,
     /// The last workspace that could be used.
     pub(crate) now: Arc<State>,
     /// The contexts, by image.
-    pub(crate) entries: Vec<Option<Vec<Entry>>>,
+    pub(crate) entries: Vec<Option<Arc<[Entry]>>>,
     /// The images whose `prepare` has to run first, and why.
     pub(crate) prepare: BTreeMap<ImageId, PrepareCause>,
     /// What makes each image what it is, but for its parents.
@@ -110,7 +113,8 @@ impl<'a> Tree<'a> {
         let mut tree = Self {
             settings,
             selection,
-            history: Arc::new(history),
+            last_run: last_run(&history),
+            history,
             now,
             entries: Vec::new(),
             prepare: BTreeMap::new(),
@@ -125,6 +129,16 @@ impl<'a> Tree<'a> {
         };
         tree.look_at_everything()?;
         Ok(tree)
+    }
+
+    /// Learns what a run has left.
+    pub(crate) fn learn(&mut self, history: &History) {
+        self.last_run = last_run(history);
+        self.history = History {
+            prepared: history.prepared.clone(),
+            widened: history.widened.clone(),
+            ..History::default()
+        };
     }
 
     /// Whether the workspace can be used at all, as far as its Dockerfiles go.
@@ -189,7 +203,7 @@ impl<'a> Tree<'a> {
         let unread = self.unread.clone();
         let mut seen = Seen::default();
         for (id, mut gathered) in all {
-            let entries = gathered.entries[id.index()].take();
+            let entries: Option<Arc<[Entry]>> = gathered.entries[id.index()].take().map(Arc::from);
             let is_prepared_later = gathered.prepare.contains_key(&id);
             if entries != self.entries[id.index()] || is_prepared_later {
                 seen.changed.insert(now.name(id).clone());
@@ -246,7 +260,7 @@ impl<'a> Tree<'a> {
         let disk = now.disk();
         let family = &now.selected.family;
         let gathered = gather(&disk, family, &self.history, &BTreeSet::new());
-        self.entries = gathered.entries;
+        self.entries = gathered.entries.into_iter().map(|it| it.map(Arc::from)).collect();
         self.prepare = gathered.prepare;
         self.unread = BTreeMap::new();
         self.add_unread(gathered.problems);
