@@ -11,13 +11,12 @@
 )]
 #![expect(clippy::print_stdout, reason = "a bench says what it measured")]
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -65,7 +64,7 @@ fn main() -> ExitCode {
 
     let before = watch.processor();
     thread::sleep(minute);
-    let idle = watch.processor() - before;
+    let idle = watch.processor().saturating_sub(before);
     println!("watch  at rest for {minute:.0?}: {idle:.2?} of processor time");
 
     watch.storm(minute);
@@ -73,10 +72,7 @@ fn main() -> ExitCode {
     println!("watch  memory {} MB, at most {} MB", now / 1_000, most / 1_000);
     let is_settled = watch.is_settled();
     println!("watch  after the storm a plan finds {}", if is_settled { "nothing" } else { "work" });
-    let good = median <= DEBOUNCE + BAR
-        && most <= MEMORY
-        && idle < minute / 1_000
-        && is_settled;
+    let good = median <= DEBOUNCE + BAR && most <= MEMORY && idle < minute / 1_000 && is_settled;
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -77,9 +77,7 @@ pub fn line(what: &What, is_verbose: bool, style: Style) -> Option<String> {
         What::ExecFinished { image, stopped: true, .. } if is_verbose => {
             about(image, "exec: stopped")
         }
-        What::ExecFinished { image, code: Some(0), .. } if is_verbose => {
-            about(image, "exec: done")
-        }
+        What::ExecFinished { image, code: Some(0), .. } if is_verbose => about(image, "exec: done"),
         What::ExecFinished { image, code, stopped: false } if *code != Some(0) => {
             let how = match code {
                 Some(code) => format!("ended with exit code {code}"),

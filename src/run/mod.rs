@@ -26,8 +26,8 @@ pub use work::with_causes;
 
 use crate::clock::Timer;
 use crate::context::Entry;
-use crate::engine::{Cancel, Engine};
 use crate::digest::Digest;
+use crate::engine::{Cancel, Engine};
 use crate::event::{Failure, Summary, What};
 use crate::gather::inputs::Disk;
 use crate::image::{ImageId, ImageName};

@@ -167,13 +167,14 @@ mod tests {
         for image in ["a", "b", "a"] {
             exec.run(&success(image));
             let begun = format!("begun {image}");
-            let is_begun = |what: &What| matches!(what, What::ExecLog { line, .. } if *line == begun);
+            let is_begun =
+                |what: &What| matches!(what, What::ExecLog { line, .. } if *line == begun);
             while !is_begun(&next(&told)) {}
         }
         exec.stop();
-        let ends = told.try_iter().filter(|what| {
-            matches!(what, What::ExecFinished { code: None, stopped: true, .. })
-        });
+        let ends = told
+            .try_iter()
+            .filter(|what| matches!(what, What::ExecFinished { code: None, stopped: true, .. }));
         assert_eq!(ends.count(), 2, "the first `a` ended before the second began");
     }
 

@@ -168,8 +168,7 @@ fn searched(read: &ContextRead, ignore: Option<&IgnoreFile>) -> (Vec<u8>, Option
     let first = parts.iter().position(|part| gopath::has_wildcards(part));
     let base = parts[..first.unwrap_or(parts.len())].join(&b'/');
     let is_filtered = !read.include.is_empty() || !read.exclude.is_empty();
-    let takes_in_again =
-        ignore.is_some_and(|ignore| ignore.patterns.may_reinclude_inside(&base));
+    let takes_in_again = ignore.is_some_and(|ignore| ignore.patterns.may_reinclude_inside(&base));
     let depth = match first {
         _ if is_filtered || takes_in_again => Some(usize::MAX),
         Some(first) => Some(parts.len() - first),

@@ -54,10 +54,7 @@ impl fmt::Debug for Source {
 
 impl Source {
     /// Watches nothing yet. `tell` is called on a thread of its own.
-    pub fn new(
-        root: &Path,
-        tell: impl Fn(Heard) + Send + 'static,
-    ) -> Result<Self, SourceError> {
+    pub fn new(root: &Path, tell: impl Fn(Heard) + Send + 'static) -> Result<Self, SourceError> {
         let below = root.to_owned();
         let handler = move |event: notify::Result<notify::Event>| {
             for heard in heard(event, &below) {
@@ -71,10 +68,7 @@ impl Source {
     /// Watches these directories, relative to the root, and no others. Returns those that were not
     /// watched before: what happened in them until now is not told. A directory that is not there
     /// is left out.
-    pub fn watch(
-        &mut self,
-        wanted: &BTreeSet<PathBuf>,
-    ) -> Result<BTreeSet<PathBuf>, SourceError> {
+    pub fn watch(&mut self, wanted: &BTreeSet<PathBuf>) -> Result<BTreeSet<PathBuf>, SourceError> {
         let wanted = &roots(wanted);
         let old: Vec<PathBuf> = self.watched.difference(wanted).cloned().collect();
         for directory in old {

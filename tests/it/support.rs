@@ -263,7 +263,8 @@ impl Running {
     /// Reads what it says for so long.
     pub(crate) fn listen(&mut self, time: Duration) {
         let until = Instant::now() + time;
-        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now()))
+        while let Ok(line) =
+            self.lines.recv_timeout(until.saturating_duration_since(Instant::now()))
         {
             self.keep(&line);
         }

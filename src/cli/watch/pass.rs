@@ -149,8 +149,7 @@ impl Pass<'_> {
         let new = history.widened.keys().filter(|name| !widened.contains_key(*name));
         let graph = &session.loaded.graph;
         let touched = new.cloned().chain(passed.holds.restless());
-        let touched: Vec<ImageId> =
-            touched.filter_map(|name| graph.find(name.as_str())).collect();
+        let touched: Vec<ImageId> = touched.filter_map(|name| graph.find(name.as_str())).collect();
         passed.touched.extend(touched);
         passed.engine = Some(engine).filter(|_| !passed.is_engine_doubtful);
         passed.ledger = Some(ledger.rest());

@@ -170,9 +170,8 @@ impl<'a> Tree<'a> {
     /// The images that cannot be built as things are: their Dockerfiles have mistakes, or what they
     /// read is not there.
     pub(crate) fn unusable(&self) -> BTreeSet<ImageId> {
-        let unread = |id: &&ImageId| {
-            self.entries[id.index()].is_none() && !self.prepare.contains_key(id)
-        };
+        let unread =
+            |id: &&ImageId| self.entries[id.index()].is_none() && !self.prepare.contains_key(id);
         let family = &self.now.selected.family;
         family.iter().filter(unread).chain(&self.now.broken).copied().collect()
     }
@@ -288,13 +287,12 @@ impl<'a> Tree<'a> {
         let mut bad: BTreeMap<Arc<str>, usize> = BTreeMap::new();
         for problem in problems.iter().filter(|problem| problem.is_error()) {
             let place = problem.place.as_ref().map(|place| &place.path);
-            match place.and_then(|path| Some((path, *dockerfiles.get(&**path)?))) {
-                Some((path, found)) => bad.insert(Arc::clone(path), found),
-                None => {
-                    self.is_as_read = false;
-                    return (None, problems, self.now.broken.clone());
-                }
+            let known = place.and_then(|path| Some((path, *dockerfiles.get(&**path)?)));
+            let Some((path, found)) = known else {
+                self.is_as_read = false;
+                return (None, problems, self.now.broken.clone());
             };
+            bad.insert(Arc::clone(path), found);
         }
         for (path, found) in &dockerfiles {
             if !bad.contains_key(path.as_str()) {
@@ -307,9 +305,8 @@ impl<'a> Tree<'a> {
         let known: BTreeMap<usize, Arc<[u8]>> = known.collect();
         self.is_as_read = known.is_empty();
         let session = if known.is_empty() { session } else { session.with_texts(known) };
-        let is_broken = |image: &crate::graph::Image| {
-            image.broken || bad.contains_key(&image.spec.dockerfile)
-        };
+        let is_broken =
+            |image: &crate::graph::Image| image.broken || bad.contains_key(&image.spec.dockerfile);
         let broken = session.loaded.graph.iter().filter(|(_, image)| is_broken(image));
         let broken = broken.map(|(id, _)| id).collect();
         (Some(session), problems, broken)

@@ -2,10 +2,10 @@
 //! composed as text. Knows no terminal, only its size.
 
 use crate::image::ImageName;
-use crate::report::{sentence, watch};
 use crate::report::style::{Style, Tone};
 use crate::report::tally::{Image, State, Tally};
 use crate::report::text::{clean, cut, width};
+use crate::report::{sentence, watch};
 
 /// The pictures of the spinner, one after the other.
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];

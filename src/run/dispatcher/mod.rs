@@ -461,7 +461,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             *moves
         });
         if moves >= MOVES {
-            return self.fail_moving(id, entries);
+            return self.fail_moving(id, &entries);
         }
         let message = "its files changed while it was built; building again".to_owned();
         (self.emit)(What::Warning { image, message });
@@ -475,6 +475,11 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
     fn summary(&self, duration: u64) -> Summary {
         let logs = (!self.logged.is_empty()).then(|| self.run.options.logs_shown.clone());
         let (interrupted, replaced) = (self.interrupted, self.replaced);
-        Summary { logs, interrupted, replaced, ..summary::summary(&self.run, &self.finished, duration) }
+        Summary {
+            logs,
+            interrupted,
+            replaced,
+            ..summary::summary(&self.run, &self.finished, duration)
+        }
     }
 }

@@ -9,17 +9,16 @@ use std::collections::BTreeSet;
 
 use crate::context::Entry;
 use crate::event::{Failure, What};
-use crate::fingerprint;
 use crate::graph::Edge;
 use crate::history::Ended;
 use crate::image::ImageId;
 use crate::ledger::LedgerError;
-use crate::plan;
 use crate::run::Held;
 use crate::run::dispatcher::ends::End;
 use crate::run::dispatcher::{Dispatcher, Spawn};
 use crate::run::work::{self, Failed, Outcome};
 use crate::schedule::State;
+use crate::{fingerprint, plan};
 
 impl<'a> Dispatcher<'a, '_> {
     pub(super) fn renew(&mut self, images: Vec<(ImageId, Vec<Entry>)>) -> Result<(), LedgerError> {
@@ -114,13 +113,13 @@ impl<'a> Dispatcher<'a, '_> {
     pub(super) fn fail_moving(
         &mut self,
         id: ImageId,
-        entries: Vec<Entry>,
+        entries: &[Entry],
     ) -> Result<(), LedgerError> {
         let failure: Failure =
             work::passing("its files keep changing while it is built; run again");
         let key = {
             let parent = |edge: &Edge| self.parent_identity(edge);
-            fingerprint::key(&self.run.facts.inputs(id, &entries), &parent)
+            fingerprint::key(&self.run.facts.inputs(id, entries), &parent)
         };
         let held = Held { key, failure: failure.clone(), restless: true };
         self.failed.insert(self.name(id), held);

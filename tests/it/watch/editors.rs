@@ -96,7 +96,10 @@ fn another_branch_with_five_hundred_changed_files() {
         for image in 0..50 {
             tree.write(&format!("images/i{image}/Dockerfile"), "FROM scratch\nCOPY files /\n");
             for file in 0..10 {
-                tree.write(&format!("images/i{image}/files/{file}"), format!("{text} {image} {file}"));
+                tree.write(
+                    &format!("images/i{image}/files/{file}"),
+                    format!("{text} {image} {file}"),
+                );
             }
         }
     };

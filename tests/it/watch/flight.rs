@@ -120,7 +120,8 @@ fn what_is_reverted_while_it_is_built_is_not_built_at_all() {
 #[test]
 fn a_command_follows_each_success_and_is_stopped_when_it_is_outdated() {
     let tree = tree("");
-    let mut watch = Watch::start(&tree, "--exec=echo${IFS}{image}${IFS}{reference};sleep${IFS}3600");
+    let mut watch =
+        Watch::start(&tree, "--exec=echo${IFS}{image}${IFS}{reference};sleep${IFS}3600");
     let exec = |event: &str, image: &str| {
         let (event, image) = (event.to_owned(), image.to_owned());
         move |it: &serde_json::Value| it["event"] == *event && it["image"] == *image

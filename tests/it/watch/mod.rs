@@ -292,7 +292,8 @@ fn sigterm_ends_it_too() {
 
 #[test]
 fn what_cannot_be_watched_is_said_before_anything_is_built() {
-    let tree = Workspace::new("//- layers.toml\nnonsense = 1\n//- images/a/Dockerfile\nFROM scratch\n");
+    let tree =
+        Workspace::new("//- layers.toml\nnonsense = 1\n//- images/a/Dockerfile\nFROM scratch\n");
     tree.imgraph("watch").exits(3).mentions("nonsense");
     Workspace::new(TREE).imgraph("watch nothing").exits(2).mentions("nothing");
     Workspace::new(TREE).imgraph("watch --poll=1ms").exits(2).mentions("500ms");
