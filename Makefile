@@ -15,7 +15,7 @@ demo: ## build this repository's own images/ with imgraph
 	$(IMGRAPH) rebuild --changed
 
 test: ## everything that the suite needs, engines too, then the whole suite
-	@scripts/install buildah busybox-static git curl iproute2
+	@scripts/install buildah busybox-static git curl iproute2 strace
 	tests/engines/engines run cargo test --quiet
 
 fuzz: ## feed all fuzz targets for SECONDS each (600)
@@ -24,9 +24,11 @@ fuzz: ## feed all fuzz targets for SECONDS each (600)
 build: ## build imgraph in release mode
 	cargo build --release
 
-lint: ## formats and lints, as CI does
+lint: ## formats and lints, the fuzz targets too, as CI does
 	$(FMT) --check
 	cargo clippy --all-targets --quiet -- -D warnings
+	@scripts/install g++
+	cargo check --quiet --manifest-path fuzz/Cargo.toml --target-dir target
 
 fmt: ## format the code
 	$(FMT)

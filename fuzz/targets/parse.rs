@@ -58,7 +58,9 @@ fn read(
     };
     resolve_with(dockerfile, &request, &|image| {
         let env = vec![(value("PATH"), value("/bin")), (value("B"), image.reference.clone())];
-        (image.reference.len() < 3).then(|| BaseConfig { env, working_dir: value("/w") })
+        let is_whole = image.reference.len() < 2;
+        let config = BaseConfig { env, working_dir: Some(value("/w")), is_whole };
+        (image.reference.len() < 3).then_some(config)
     })
 }
 

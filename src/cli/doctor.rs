@@ -113,7 +113,11 @@ fn probed(choice: &Choice, root: &Path, settings: &Settings, help: &str) -> Find
             }
             good(name, text)
         }
-        Err(failure) => bad(name, failure.message, Some(help.to_owned())),
+        Err(failure) => {
+            // Programs that are not there say themselves how to get them.
+            let help = (!failure.message.contains(help)).then(|| help.to_owned());
+            bad(name, failure.message, help)
+        }
     }
 }
 

@@ -117,6 +117,8 @@ impl Search<'_> {
         let has_buildah = self.settings.finds("buildah");
         let docker = match self.docker() {
             Ok(docker) => docker,
+            // Somebody said where it is: buildah instead would be a surprise.
+            Err(error) if self.names_docker() => return Err(error),
             Err(error) if has_buildah => {
                 return Ok(by_buildah(&format!(
                     "found on the PATH; not Docker: {}",
@@ -137,6 +139,12 @@ impl Search<'_> {
             Err(Trouble::Refused(_)) => by_docker(docker),
             Err(Trouble::Absent) => by_buildah("no engine was found"),
         })
+    }
+
+    /// Whether the environment says where Docker is: docker's config may be years old.
+    fn names_docker(&self) -> bool {
+        let is_set = |name| self.settings.environment.get(name).is_some_and(|it| !it.is_empty());
+        ["DOCKER_HOST", "DOCKER_CONTEXT"].into_iter().any(is_set)
     }
 
     /// BuildKit: a builder that somebody named, else Docker's.

@@ -18,8 +18,8 @@ use crate::image::ImageId;
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Graph, settings: &Settings) -> Result<u8, Failure> {
-    let session = Session::open(settings)?;
-    let selected = session.select(&arguments.selection)?;
+    let session = Session::without_contexts(settings)?;
+    let selected = session.select(&arguments.selection, settings)?;
     session.judge(&BTreeSet::new(), &[], settings)?;
     let picture =
         Picture { session: &session, graph: &session.loaded.graph, images: &selected.images };

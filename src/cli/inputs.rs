@@ -8,14 +8,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cli::args::{self, Selection};
+use crate::cli::args;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::selection::Selection;
 use crate::cli::session::Session;
 use crate::cli::settings::{Settings, write};
 use crate::context::{Entry, EntryKind};
 use crate::digest::Digest;
 use crate::gather::context::Ignored;
-use crate::gather::stat::StatCache;
 use crate::gopath::{Wildcard, has_wildcards};
 use crate::graph::Image;
 use crate::ignorefile::IgnoreFile;
@@ -29,11 +29,10 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
         Some(file) => Session::lone(settings, file)?,
         None => Session::open(settings)?,
     };
-    let id = the_image(&session, arguments)?;
-    let stat = StatCache::load(&session.state);
+    let id = the_image(&session, arguments, settings)?;
     let (history, _) = ledger::read(&session.state)?;
     let wide = session.wide(&history);
-    let disk = session.disk(&stat, &wide);
+    let disk = session.disk(&wide);
     let listed = disk.entries(id);
     let problems = listed.as_ref().err().cloned().unwrap_or_default();
     session.judge(&BTreeSet::from([id]), &problems, settings)?;
@@ -41,7 +40,7 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
     let image = session.loaded.graph.image(id);
     let ignored = if arguments.ignored {
         disk.ignored(id).map_err(|problems| {
-            session.say(&problems, settings, &mut io::stderr());
+            write(&mut io::stderr(), &session.drawn(&problems, settings));
             Failure::said(Exit::WORKSPACE)
         })?
     } else {
@@ -62,13 +61,17 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
     Ok(Exit::OK)
 }
 
-fn the_image(session: &Session, arguments: &args::Inputs) -> Result<ImageId, Failure> {
+fn the_image(
+    session: &Session,
+    arguments: &args::Inputs,
+    settings: &Settings,
+) -> Result<ImageId, Failure> {
     let Some(name) = &arguments.image else {
         let first = session.loaded.graph.iter().map(|(id, _)| id).next();
         return first.ok_or_else(|| Failure::said(Exit::WORKSPACE));
     };
     let selection = Selection { selectors: vec![name.clone()], only: true, ..Selection::default() };
-    let selected = session.select(&selection)?.asked;
+    let selected = session.select(&selection, settings)?.asked;
     match selected.iter().next() {
         Some(id) if selected.len() == 1 => Ok(*id),
         _ => {

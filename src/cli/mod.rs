@@ -3,8 +3,10 @@
 
 pub mod args;
 pub mod failure;
+pub mod selection;
 pub mod settings;
 
+mod affected;
 mod carry;
 mod check;
 mod completions;
@@ -17,6 +19,7 @@ mod ls;
 mod plan;
 mod rebuild;
 mod session;
+mod settled;
 mod watch;
 mod why;
 
@@ -68,6 +71,7 @@ fn dispatch(verb: &Verb, settings: &Settings) -> Result<u8, Failure> {
         Verb::Plan(arguments) => plan::run(arguments, settings),
         Verb::Why(arguments) => why::run(arguments, settings),
         Verb::Inputs(arguments) => inputs::run(arguments, settings),
+        Verb::Affected(arguments) => affected::run(arguments, settings),
         Verb::Ls(arguments) => ls::run(arguments, settings),
         Verb::Graph(arguments) => graph::run(arguments, settings),
         Verb::Check(arguments) => check::run(arguments, settings),

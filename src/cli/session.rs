@@ -1,13 +1,14 @@
 //! What most verbs begin with: the workspace around the working directory, loaded and selected.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::cli::args::Selection;
+use crate::cli::affected::{self, Affected};
 use crate::cli::engines::{self, Choice};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::selection::Selection;
 use crate::cli::settings::{Settings, write};
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
@@ -37,8 +38,12 @@ pub(crate) struct Session {
     pub(crate) state: PathBuf,
     /// The workspace with its graph.
     pub(crate) loaded: Loaded,
+    /// What is known of its files, and what was looked at.
+    pub(crate) stat: StatCache,
     /// The engine that would build.
     pub(crate) choice: Choice,
+    /// Whether recorded images are taken to be in its store.
+    is_offline: bool,
     /// No lock file pins anything: references stand for themselves.
     pub(crate) pins: BTreeMap<String, OciDigest>,
 }
@@ -59,25 +64,62 @@ impl Session {
     pub(crate) fn open(settings: &Settings) -> Result<Self, Failure> {
         let root = settings.root()?;
         let choice = engines::choose(settings, &root)?;
-        let mut workspace = workspace::read(&root)?;
+        let stat = StatCache::load(&root.join(STATE_DIR));
+        Self::with(root, choice, stat, settings)
+    }
+
+    /// The same for who does not read contexts.
+    pub(crate) fn without_contexts(settings: &Settings) -> Result<Self, Failure> {
+        let root = settings.root()?;
+        let choice = engines::choose(settings, &root)?;
+        Self::with(root, choice, StatCache::empty(), settings)
+    }
+
+    /// Loads the workspace at a root.
+    pub(crate) fn with(
+        root: PathBuf,
+        choice: Choice,
+        stat: StatCache,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
+        let mut workspace = workspace::read(&root, &stat)?;
         settings.overrule(&mut workspace.layers);
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
         let state = root.join(STATE_DIR);
-        Ok(Self { root, state, loaded, choice, pins: BTreeMap::new() })
+        Ok(Self {
+            root,
+            state,
+            loaded,
+            stat,
+            choice,
+            is_offline: settings.offline,
+            pins: BTreeMap::new(),
+        })
     }
 
     /// Reads the workspace as it is now.
-    pub(crate) fn read_again(&self, settings: &Settings) -> Result<Workspace, Failure> {
-        let mut workspace = workspace::read(&self.root)?;
+    pub(crate) fn read_again(
+        &self,
+        stat: &StatCache,
+        settings: &Settings,
+    ) -> Result<Workspace, Failure> {
+        let mut workspace = workspace::read(&self.root, stat)?;
         settings.overrule(&mut workspace.layers);
         Ok(workspace)
     }
 
-    /// The same for a workspace that was read again, with the engine that was chosen then.
+    /// The same for a workspace that was read again, with the engine that was chosen then. Knows
+    /// nothing of its files.
     pub(crate) fn again(&self, workspace: Workspace) -> Self {
-        let (root, state) = (self.root.clone(), self.state.clone());
-        let loaded = resolve(workspace, self.choice.flavour, &Platform::host());
-        Self { root, state, loaded, choice: self.choice.clone(), pins: self.pins.clone() }
+        Self {
+            root: self.root.clone(),
+            state: self.state.clone(),
+            loaded: resolve(workspace, self.choice.flavour, &Platform::host()),
+            stat: StatCache::empty(),
+            choice: self.choice.clone(),
+            is_offline: self.is_offline,
+            pins: self.pins.clone(),
+        }
     }
 
     /// The same with other texts of some Dockerfiles. Its problems are those that are new.
@@ -100,13 +142,30 @@ impl Session {
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
         // A state directory that does not exist is an empty one, and nothing is saved to it.
         let state = root.join(STATE_DIR);
-        Ok(Self { root, state, loaded, choice, pins: BTreeMap::new() })
+        let stat = StatCache::load(&state);
+        Ok(Self {
+            root,
+            state,
+            loaded,
+            stat,
+            choice,
+            is_offline: settings.offline,
+            pins: BTreeMap::new(),
+        })
     }
 
     /// The images of a selection. Fails with exit code 4 if there is none and that is asked for.
-    pub(crate) fn select(&self, selection: &Selection) -> Result<Selected, Failure> {
+    pub(crate) fn select(
+        &self,
+        selection: &Selection,
+        settings: &Settings,
+    ) -> Result<Selected, Failure> {
         let graph = &self.loaded.graph;
-        let asked = select(graph, &self.loaded.workspace.layers, &selection.all())?;
+        let mut asked = select(graph, &self.loaded.workspace.layers, &selection.all())?;
+        if let Some(revision) = affected::revision(selection, self, settings)? {
+            let affected = Affected::since(&revision, self)?;
+            asked.retain(|id| affected.images.contains_key(id));
+        }
         if asked.is_empty() && selection.fail_if_no_match {
             return Err(Failure::new(Exit::NO_MATCH, "no image is selected"));
         }
@@ -157,17 +216,18 @@ impl Session {
         Err(Failure::new(Exit::WORKSPACE, message).help(help))
     }
 
-    /// Says what is wrong. Fails if an error stands in the way of the given images: in
+    /// Says what is wrong, and returns what was said. Fails if an error stands in the way of the given images: in
     /// `layers.toml`, or in a Dockerfile of one of them. Errors elsewhere do not.
     pub(crate) fn judge(
         &self,
         images: &BTreeSet<ImageId>,
         more: &[Diagnostic],
         settings: &Settings,
-    ) -> Result<(), Failure> {
+    ) -> Result<String, Failure> {
         let mut problems: Vec<Diagnostic> = self.loaded.problems.clone();
         problems.extend_from_slice(more);
-        self.say(&problems, settings, &mut io::stderr());
+        let said = self.drawn(&problems, settings);
+        write(&mut io::stderr(), &said);
         let files: BTreeSet<&str> =
             images.iter().map(|id| &*self.loaded.graph.image(*id).spec.dockerfile).collect();
         let all: BTreeSet<&str> =
@@ -180,18 +240,23 @@ impl Session {
         if is_broken || problems.iter().filter(concerns).any(Diagnostic::is_error) {
             return Err(Failure::said(Exit::WORKSPACE));
         }
-        Ok(())
+        Ok(said)
     }
 
-    /// Draws diagnostics.
-    pub(crate) fn say(&self, problems: &[Diagnostic], settings: &Settings, to: &mut dyn Write) {
+    /// Draws diagnostics, as they look on standard error.
+    pub(crate) fn drawn(&self, problems: &[Diagnostic], settings: &Settings) -> String {
         let sources = self.loaded.workspace.sources(problems);
         let look = Look { style: settings.style_err(), ..Look::default() };
-        write(to, &diagnostics::draw(problems, &sources, look));
+        diagnostics::draw(problems, &sources, look)
     }
 
     /// What reads the disk for this workspace.
-    pub(crate) fn disk<'a>(&'a self, stat: &'a StatCache, wide: &'a Wide) -> Disk<'a> {
+    pub(crate) fn disk<'a>(&'a self, wide: &'a Wide) -> Disk<'a> {
+        self.disk_with(&self.stat, wide)
+    }
+
+    /// The same with what somebody else knows of the files.
+    pub(crate) fn disk_with<'a>(&'a self, stat: &'a StatCache, wide: &'a Wide) -> Disk<'a> {
         Disk {
             workspace: &self.loaded.workspace,
             graph: &self.loaded.graph,
@@ -243,9 +308,20 @@ impl Session {
         });
         let recorded: Vec<(ImageId, Digest, Output)> = recorded.collect();
         let outputs: Vec<&Output> = recorded.iter().map(|(_, _, output)| output).collect();
-        let answers = if outputs.is_empty() { Vec::new() } else { engine.present(&outputs)? };
+        let answers = match (outputs.is_empty(), self.is_offline) {
+            (true, _) => Vec::new(),
+            (false, true) => vec![Presence::Present; outputs.len()],
+            (false, false) => engine.present(&outputs)?,
+        };
         let rows = recorded.iter().zip(answers);
         Ok(PresenceTable(rows.map(|((id, key, _), answer)| ((*id, *key), answer)).collect()))
+    }
+}
+
+/// Says that the engine is not asked.
+pub(crate) fn say_offline(settings: &Settings) {
+    if settings.offline {
+        write(&mut io::stderr(), "offline: recorded images are taken to be in the store\n");
     }
 }
 
@@ -255,7 +331,7 @@ pub(crate) struct PresenceTable(BTreeMap<(ImageId, Digest), Presence>);
 
 impl PresenceTable {
     /// Where the output of a record is. What was not asked in the beginning is asked now; an engine
-    /// that does not answer has nothing.
+    /// that does not answer, or is not asked, has nothing.
     pub(crate) fn of(
         &self,
         session: &Session,
@@ -265,6 +341,9 @@ impl PresenceTable {
     ) -> Presence {
         if let Some(answer) = self.0.get(&(id, record.build_key)) {
             return answer.clone();
+        }
+        if session.is_offline {
+            return Presence::Missing;
         }
         let output = session.wanted_output(id, record);
         let answers = engine.present(&[&output]).ok();

@@ -26,6 +26,8 @@ pub struct Settings {
     pub engine: Option<EngineName>,
     /// The builder of the engine that was asked for.
     pub builder: Option<String>,
+    /// Whether recorded images are taken to be in the engine's store.
+    pub offline: bool,
     /// The platform of images whose section names none.
     pub platform: Option<Platform>,
     /// How images are built, before what `layers.toml` says.
@@ -62,6 +64,7 @@ impl Settings {
             directory,
             engine: arguments.engine,
             builder: arguments.builder.clone(),
+            offline: arguments.offline,
             platform: arguments.given.platform.clone(),
             given: given(arguments),
             color_out: color(arguments.color, io::stdout().is_terminal()),

@@ -47,12 +47,16 @@ impl Instruction {
     /// What it takes files from, as written: what a FROM names, `--from` of COPY and `from` in
     /// `--mount` of RUN, stages among them.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
-        let flags = self.text.split_whitespace().skip(1).take_while(|word| word.starts_with("--"));
-        let mounts = flags.clone().filter_map(|flag| flag.strip_prefix("--mount="));
+        let mounts = self.flags().filter_map(|flag| flag.strip_prefix("--mount="));
         let mounted = mounts.flat_map(|mount| mount.split(','));
-        let copied = flags.filter_map(|flag| flag.strip_prefix("--"));
+        let copied = self.flags().filter_map(|flag| flag.strip_prefix("--"));
         let from = copied.chain(mounted).filter_map(|pair| pair.strip_prefix("from="));
         self.base().into_iter().chain(from)
+    }
+
+    /// The flags before its operands, as written: `--from=one`.
+    pub fn flags(&self) -> impl Iterator<Item = &str> {
+        self.text.split_whitespace().skip(1).take_while(|word| word.starts_with("--"))
     }
 
     fn operands(&self) -> impl Iterator<Item = &str> {

@@ -9,7 +9,7 @@ use crate::history::History;
 use crate::ledger::lock::{Holder, Lock};
 use crate::ledger::memory::Memory;
 use crate::ledger::recover::End;
-use crate::ledger::{Ledger, LedgerError, beside, has_grown, lock, main, store};
+use crate::ledger::{Ledger, LedgerError, beside, file, has_grown, lock, store};
 
 /// A ledger without the lock: others may write.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Resting {
     /// Whether the file is the one that is open here, and ends where it did. Writers only append to
     /// it or put another in its place, and one that is open keeps its number to itself.
     fn is_unchanged(&self) -> bool {
-        let (Ok(there), Ok(here)) = (main(&self.state).metadata(), self.file.metadata()) else {
+        let (Ok(there), Ok(here)) = (file(&self.state).metadata(), self.file.metadata()) else {
             return false;
         };
         (there.dev(), there.ino()) == (here.dev(), here.ino()) && there.len() == self.end.offset

@@ -32,13 +32,15 @@ pub struct Plain {
     style: Style,
     last_said: Option<u64>,
     kept: BTreeMap<ImageName, Kept>,
+    /// What was said of a watch: how many images, and how often everything is looked at.
+    watching: Option<(usize, Option<u64>)>,
 }
 
 impl Plain {
     /// Writes to a channel.
     pub fn new(settings: Settings, channel: Channel) -> Self {
         let style = Style { color: settings.color };
-        Self { channel, settings, style, last_said: None, kept: BTreeMap::new() }
+        Self { channel, settings, style, last_said: None, kept: BTreeMap::new(), watching: None }
     }
 
     /// Writes what an event is worth. The tally has it already.
@@ -119,8 +121,14 @@ impl Plain {
     }
 
     /// What only a watch tells.
-    fn watched(&self, what: &What) -> String {
+    fn watched(&mut self, what: &What) -> String {
         let is_verbose = self.settings.verbosity > 0;
+        // How many directories there are is worth a word once.
+        if let What::Watching { images, polling, .. } = what
+            && self.watching.replace((*images, *polling)) == Some((*images, *polling))
+        {
+            return String::new();
+        }
         watch::line(what, is_verbose, self.style).map(|line| line + "\n").unwrap_or_default()
     }
 

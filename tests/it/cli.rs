@@ -8,10 +8,11 @@ use imgraph::cli::failure::Exit;
 use crate::support::{TREE, Workspace};
 
 /// Every verb with the first line of its help.
-const VERBS: [(&str, &str); 10] = [
+const VERBS: [(&str, &str); 11] = [
     ("rebuild", "Bring images up to date"),
     ("plan", "Show what a rebuild would do, and why"),
     ("why", "Say why an image is out of date, or why it is not"),
+    ("affected", "List the images that differ from another revision"),
     ("inputs", "List exactly what enters the key of an image"),
     ("ls", "List the images"),
     ("graph", "Show the graph"),
@@ -221,6 +222,21 @@ fn doctor_names_what_it_found() {
     outcome.mentions("ok    workspace        [ROOT]\nok    engine           simulate (asked for)");
     let found = Workspace::new(TREE).imgraph("doctor --json").exits(0).json();
     assert_eq!((&found[0]["what"], &found[0]["state"]), (&"workspace".into(), &"ok".into()));
+}
+
+#[test]
+fn a_docker_that_somebody_named_badly_is_not_replaced_by_another_engine() {
+    let tree = Workspace::new(TREE);
+    let programs = tree.path("programs");
+    tree.write("programs/buildah", "#!/bin/sh\nexit 1\n");
+    tree.set_mode("programs/buildah", 0o755);
+    for (variable, value, told) in [
+        ("DOCKER_HOST", "ftp://x", "ftp://x"),
+        ("DOCKER_CONTEXT", "nowhere", "the docker context `nowhere`"),
+    ] {
+        let environment = [(variable, value), ("PATH", programs.to_str().unwrap())];
+        tree.rebuild_with("auto", "", &environment).exits(2).mentions(told);
+    }
 }
 
 #[test]

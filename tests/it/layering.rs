@@ -11,6 +11,7 @@ const EFFECTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("cancel", &[]),
     ("process", &["clock"]),
+    ("git", &["process"]),
     ("gather", &["cancel", "clock", "process"]),
     ("load", &["gather"]),
     ("ledger", &[]),
@@ -23,7 +24,7 @@ const EFFECTS: &[(&str, &[&str])] = &[
 
 /// The modules that may do what `clippy.toml` forbids.
 const EFFECTFUL: &[&str] =
-    &["clock", "process", "gather", "ledger", "engine", "report", "run", "watch", "cli"];
+    &["clock", "process", "git", "gather", "ledger", "engine", "report", "run", "watch", "cli"];
 
 /// What the core knows nothing of.
 const OUTSIDE: &str =

@@ -5,6 +5,7 @@
     reason = "tests write files, start programs, and fail by panicking"
 )]
 
+mod affected;
 mod check;
 mod cli;
 mod conformance;
@@ -23,6 +24,7 @@ mod push;
 mod rebuild;
 mod scale;
 mod selection;
+mod settled;
 mod support;
 mod watch;
 mod widened;

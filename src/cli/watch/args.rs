@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::args::{Building, Jobs, Output, Selection};
+use crate::cli::args::{Building, Jobs, Output};
+use crate::cli::selection::Selection;
 
 /// Build again whenever a file is saved, until told to end
 ///

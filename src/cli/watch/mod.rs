@@ -22,7 +22,7 @@ use crate::cancel::Cancel;
 use crate::cli::carry::interrupted;
 use crate::cli::complain;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::session::Session;
+use crate::cli::session::{Session, say_offline};
 use crate::cli::settings::{Settings, write};
 use crate::cli::watch::args::Watch as Arguments;
 use crate::cli::watch::pass::Holds;
@@ -79,10 +79,16 @@ enum Message {
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<u8, Failure> {
-    let session = Session::open(settings)?;
-    if arguments.building.push {
-        session.check_registries(&session.select(&arguments.selection)?.images)?;
+    if arguments.selection.since.is_some() || arguments.selection.affected {
+        let message = "a watch builds what changes, whatever git knows of it";
+        let help = "leave out `--since` and `--affected`, or name images";
+        return Err(Failure::new(Exit::USAGE, message).help(help));
     }
+    let session = Session::without_contexts(settings)?;
+    if arguments.building.push {
+        session.check_registries(&session.select(&arguments.selection, settings)?.images)?;
+    }
+    say_offline(settings);
     let cancel = Cancel::default();
     raise_on_interrupt(&cancel)
         .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;

@@ -97,8 +97,10 @@ impl Watch<'_> {
         self.ledger = ledger;
         if has_run {
             self.holds = holds;
-            let is_same = Arc::ptr_eq(&state.session, &self.tree.now.session);
-            let touched: BTreeSet<ImageId> = if is_same { touched } else { BTreeSet::new() };
+            // The workspace may be another one by now, with other numbers.
+            let graph = &self.tree.now.session.loaded.graph;
+            let find = |id: &ImageId| graph.find(state.name(*id).as_str());
+            let touched: BTreeSet<ImageId> = touched.iter().filter_map(find).collect();
             if !touched.is_empty() {
                 let seen = self.tree.look_at(&touched);
                 self.take_in(&seen, None);

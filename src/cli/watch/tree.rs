@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::cli::args::Selection;
 use crate::cli::failure::Failure;
+use crate::cli::selection::Selection;
 use crate::cli::session::{Selected, Session};
 use crate::cli::settings::Settings;
 use crate::cli::watch::pass::last_run;
@@ -19,7 +19,7 @@ use crate::fingerprint;
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::inputs::{Disk, Gathered, Wide, gather};
 use crate::gather::stat::{Keep, StatCache};
-use crate::graph::Edge;
+use crate::graph::{Edge, Image};
 use crate::history::{History, Presence, Record};
 use crate::image::{ImageId, ImageName};
 use crate::watch::batch::Changes;
@@ -51,6 +51,8 @@ pub(crate) struct Tree<'a> {
     mistaken: Sources,
     /// The Dockerfiles that there are.
     dockerfiles: BTreeSet<Arc<str>>,
+    /// The files that have mistakes.
+    bad: BTreeSet<Arc<str>>,
     places: Places,
     /// The texts of Dockerfiles that were last without a mistake.
     good: BTreeMap<Arc<str>, Arc<[u8]>>,
@@ -74,7 +76,7 @@ pub(crate) struct State {
 impl State {
     /// What reads the disk.
     pub(crate) fn disk(&self) -> Disk<'_> {
-        self.session.disk(&self.stat, &self.wide)
+        self.session.disk_with(&self.stat, &self.wide)
     }
 
     /// The name of an image.
@@ -102,32 +104,33 @@ impl<'a> Tree<'a> {
         selection: &'a Selection,
         history: History,
     ) -> Result<Self, Failure> {
-        let selected = session.select(selection)?;
-        let stat = StatCache::load(&session.state);
-        let mistakes = session.loaded.problems.clone();
-        let wide = session.wide(&history);
-        let broken = BTreeSet::new();
-        let places = Places::new(&session.loaded.workspace);
+        let selected = session.select(selection, settings)?;
+        let (stat, wide) = (StatCache::empty(), Wide::default());
         let session = Arc::new(session);
-        let now = Arc::new(State { session, selected, broken, stat, wide });
+        let now =
+            State { session: Arc::clone(&session), selected, broken: BTreeSet::new(), stat, wide };
         let mut tree = Self {
             settings,
             selection,
             last_run: last_run(&history),
             history,
-            now,
+            now: Arc::new(now),
             entries: Vec::new(),
             prepare: BTreeMap::new(),
             own: Vec::new(),
             unread: BTreeMap::new(),
-            mistakes,
+            mistakes: Vec::new(),
             is_as_read: false,
             mistaken: Sources::default(),
             dockerfiles: BTreeSet::new(),
-            places,
+            bad: BTreeSet::new(),
+            places: Places::default(),
             good: BTreeMap::new(),
         };
-        tree.look_at_everything()?;
+        tree.judge(&session);
+        let broken = tree.broken_in(&session);
+        let stat = StatCache::load(&session.state);
+        tree.take_up(session, broken, stat)?;
         Ok(tree)
     }
 
@@ -223,32 +226,37 @@ impl<'a> Tree<'a> {
     /// Reads everything again.
     fn look_at_everything(&mut self) -> Result<Seen, Failure> {
         let before = self.problems();
-        let old = Arc::clone(&self.now);
-        let old_own = self.owns(&old);
-        old.stat.save(&old.session.state, Keep::All).unwrap_or_default();
-        let read = old.session.read_again(self.settings)?;
-        let is_same = self.is_as_read && read.is_like(&old.session.loaded.workspace);
-        let (session, mistakes, broken) = if is_same {
-            (Arc::clone(&old.session), self.mistakes.clone(), old.broken.clone())
+        let (old, old_broken) = (Arc::clone(&self.now.session), self.now.broken.clone());
+        let old_own = self.owns(&self.now);
+        self.now.stat.save(&old.state, Keep::All).unwrap_or_default();
+        if let Some(now) = Arc::get_mut(&mut self.now) {
+            now.stat = StatCache::empty();
+        }
+        let stat = StatCache::load(&old.state);
+        let read = old.read_again(&stat, self.settings)?;
+        if self.is_as_read && read.is_like(&old.loaded.workspace) {
+            drop(read);
+            self.take_up(old, old_broken, stat)?;
         } else {
-            let (session, mistakes, broken) = self.mended(old.session.again(read));
+            let fresh = old.again(read);
             // As long as the workspace cannot be used, the last one holds.
-            let session = session.map_or_else(|| Arc::clone(&old.session), Arc::new);
-            (session, mistakes, broken)
-        };
-        let selected = session.select(self.selection)?;
-        let stat = StatCache::load(&session.state);
-        let wide = session.wide(&self.history);
-        self.places = Places::new(&session.loaded.workspace);
-        self.now = Arc::new(State { session, selected, broken, stat, wide });
-        self.mistakes = mistakes;
-        self.read_all();
+            let (session, broken) = if self.judge(&fresh) {
+                let session = self.mended(fresh);
+                let broken = self.broken_in(&session);
+                (Arc::new(session), broken)
+            } else {
+                (old, old_broken)
+            };
+            self.take_up(session, broken, stat)?;
+        }
         let own = self.owns(&self.now);
         let names = old_own.keys().chain(own.keys());
         let changed = names.filter(|name| old_own.get(*name) != own.get(*name));
+        // Whether the inputs of a `prepare` are others is not asked here.
+        let unprepared = self.prepare.keys().map(|id| self.now.name(*id));
         Ok(Seen {
             everything: true,
-            changed: changed.cloned().collect(),
+            changed: changed.chain(unprepared).cloned().collect(),
             problems: before != self.problems(),
         })
     }
@@ -271,45 +279,68 @@ impl<'a> Tree<'a> {
         self.own = ids.par_iter().map(|id| this.own_of(*id)).collect();
     }
 
-    /// Takes the last good text of each Dockerfile that has mistakes now, so that the others can go
-    /// on. Returns no workspace where the mistakes are not those of Dockerfiles; then all that is
-    /// wrong, and the images that are not what their Dockerfiles say.
-    fn mended(
+    /// Takes up a workspace, and reads all that is in it.
+    fn take_up(
         &mut self,
-        session: Session,
-    ) -> (Option<Session>, Vec<Diagnostic>, BTreeSet<ImageId>) {
-        let problems = session.loaded.problems.clone();
+        session: Arc<Session>,
+        broken: BTreeSet<ImageId>,
+        stat: StatCache,
+    ) -> Result<(), Failure> {
+        let selected = session.select(self.selection, self.settings)?;
+        // What is known of the files so far is large, and of no use while they are read again.
+        self.entries = Vec::new();
+        self.places = Places::default();
+        let wide = session.wide(&self.history);
+        self.places = Places::new(&session.loaded.workspace);
+        self.now = Arc::new(State { session, selected, broken, stat, wide });
+        self.read_all();
+        Ok(())
+    }
+
+    /// Learns what is wrong with a workspace that was just read, and which of its Dockerfiles are
+    /// good. Says whether it can be used: whether only Dockerfiles have mistakes.
+    fn judge(&mut self, session: &Session) -> bool {
         let workspace = &session.loaded.workspace;
-        self.mistaken = workspace.sources(&problems);
-        let dockerfiles: BTreeMap<String, usize> =
-            (0..workspace.found.len()).map(|at| (workspace.dockerfile_path(at), at)).collect();
-        self.dockerfiles = dockerfiles.keys().map(|path| Arc::from(path.as_str())).collect();
-        let mut bad: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for problem in problems.iter().filter(|problem| problem.is_error()) {
-            let place = problem.place.as_ref().map(|place| &place.path);
-            let known = place.and_then(|path| Some((path, *dockerfiles.get(&**path)?)));
-            let Some((path, found)) = known else {
-                self.is_as_read = false;
-                return (None, problems, self.now.broken.clone());
-            };
-            bad.insert(Arc::clone(path), found);
+        self.mistakes.clone_from(&session.loaded.problems);
+        self.mistaken = workspace.sources(&self.mistakes);
+        let paths = 0..workspace.found.len();
+        let paths: Vec<Arc<str>> =
+            paths.map(|found| Arc::from(workspace.dockerfile_path(found))).collect();
+        self.dockerfiles = paths.iter().cloned().collect();
+        let errors = self.mistakes.iter().filter(|problem| problem.is_error());
+        let places = errors.filter_map(|problem| problem.place.as_ref());
+        self.bad = places.map(|place| Arc::clone(&place.path)).collect();
+        self.is_as_read = self.is_usable() && self.bad.is_empty();
+        if !self.is_usable() {
+            return false;
         }
-        for (path, found) in &dockerfiles {
-            if !bad.contains_key(path.as_str()) {
-                let text = Arc::clone(&workspace.texts[*found]);
-                self.good.insert(Arc::from(path.as_str()), text);
+        for (path, text) in paths.into_iter().zip(&workspace.texts) {
+            if !self.bad.contains(&path) {
+                self.good.insert(path, Arc::clone(text));
             }
         }
-        let known =
-            bad.iter().filter_map(|(path, at)| Some((*at, Arc::clone(self.good.get(path)?))));
-        let known: BTreeMap<usize, Arc<[u8]>> = known.collect();
-        self.is_as_read = known.is_empty();
-        let session = if known.is_empty() { session } else { session.with_texts(known) };
-        let is_broken =
-            |image: &crate::graph::Image| image.broken || bad.contains_key(&image.spec.dockerfile);
-        let broken = session.loaded.graph.iter().filter(|(_, image)| is_broken(image));
-        let broken = broken.map(|(id, _)| id).collect();
-        (Some(session), problems, broken)
+        true
+    }
+
+    /// Takes the last good text of each Dockerfile that has mistakes now, so that the others can go
+    /// on.
+    fn mended(&self, session: Session) -> Session {
+        let workspace = &session.loaded.workspace;
+        let mut known = BTreeMap::new();
+        for found in 0..workspace.found.len() {
+            let path = workspace.dockerfile_path(found);
+            if let (true, Some(text)) = (self.bad.contains(&*path), self.good.get(&*path)) {
+                known.insert(found, Arc::clone(text));
+            }
+        }
+        if known.is_empty() { session } else { session.with_texts(known) }
+    }
+
+    /// The images that are not what their Dockerfiles say now, or cannot be told at all.
+    fn broken_in(&self, session: &Session) -> BTreeSet<ImageId> {
+        let images = session.loaded.graph.iter();
+        let is_broken = |image: &Image| image.broken || self.bad.contains(&*image.spec.dockerfile);
+        images.filter(|(_, image)| is_broken(image)).map(|(id, _)| id).collect()
     }
 
     fn add_unread(&mut self, problems: Vec<Diagnostic>) {

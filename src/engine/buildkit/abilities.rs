@@ -62,6 +62,8 @@ impl Abilities {
     }
 }
 
+/// What BuildKit calls itself where nobody told it (moby/buildkit `version/version.go`).
+const UNKNOWN: &str = "v0.0.0+unknown";
 /// The first Docker API whose BuildKit has named contexts: that of Docker 23.
 const CONTEXTS_SINCE: (u32, u32) = (1, 42);
 /// The first whose BuildKit takes a prefix with the id of a session: that of Docker 28.
@@ -81,13 +83,10 @@ pub(crate) async fn probe(daemon: &Daemon, link: &Link) -> Result<Abilities, Eng
             let is_containerd = info.has_containerd_store();
             let graph_driver = (!is_containerd).then(|| info.driver.clone());
             let store = if is_containerd { "containerd store" } else { info.driver.as_str() };
-            let buildkit = buildkit.map(|version| format!(", BuildKit {version}"));
+            let named = buildkit.as_deref().filter(|version| !version.is_empty());
+            let own = named.map(|version| format!(", BuildKit {version}")).unwrap_or_default();
             Ok(Abilities {
-                version: format!(
-                    "Docker {}{}, {store}",
-                    version.version,
-                    buildkit.as_deref().unwrap_or_default()
-                ),
+                version: format!("Docker {}{own}, {store}", version.version),
                 platform: platform.parse().unwrap_or_else(|_| Platform::host()),
                 has_contexts: numbers(&version.api_version) >= Some(CONTEXTS_SINCE),
                 names_contexts: numbers(&version.api_version) >= Some(NAMES_SINCE),
@@ -114,7 +113,7 @@ pub(crate) async fn probe(daemon: &Daemon, link: &Link) -> Result<Abilities, Eng
             let Some(version) = buildkit else { return Err(too_old(endpoint)) };
             let numbers = numbers(&version);
             Ok(Abilities {
-                version: format!("buildkitd {version}"),
+                version: format!("buildkitd {version}").trim_end().to_owned(),
                 platform: Platform::host(),
                 has_contexts: true,
                 names_contexts: numbers >= Some(BUILDKIT_NAMES_SINCE),
@@ -137,7 +136,7 @@ fn too_old(endpoint: &Endpoint) -> EngineError {
     ))
 }
 
-/// The version; `None` before 0.11, which has no way to tell.
+/// The version; `None` before 0.11, which has no way to tell, and empty where it does not know.
 async fn buildkit_version(daemon: &Daemon, link: &Link) -> Result<Option<String>, EngineError> {
     let mut control = link.control.clone();
     let asked = tokio::time::timeout(PATIENCE, control.info(InfoRequest {})).await;
@@ -148,8 +147,8 @@ async fn buildkit_version(daemon: &Daemon, link: &Link) -> Result<Option<String>
     })?;
     match answer {
         Ok(answer) => {
-            let version = answer.into_inner().buildkit_version;
-            Ok(Some(version.map_or_else(|| "of unknown version".to_owned(), |it| it.version)))
+            let version = answer.into_inner().buildkit_version.map(|told| told.version);
+            Ok(Some(version.filter(|it| it != UNKNOWN).unwrap_or_default()))
         }
         Err(status) if status.code() == Code::Unimplemented => Ok(None),
         Err(status) => Err(unavailable(daemon, &status)),

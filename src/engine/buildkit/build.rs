@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bollard_buildkit_proto::moby::buildkit::v1::SolveResponse;
 
 use crate::context::{Entry, EntryKind};
@@ -17,6 +19,7 @@ use crate::engine::buildkit::pins::{self, Pins};
 use crate::engine::buildkit::served::{Context, Served};
 use crate::engine::buildkit::session::{END_OF_PREFIX, Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
+use crate::engine::layout::document::Blob;
 use crate::engine::vertex::progress::Tracker;
 use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request};
 
@@ -26,6 +29,11 @@ const FILENAME: &str = "Dockerfile";
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// What allows a RUN the network of the machine.
 const HOST: &str = "network.host";
+/// What an OCI manifest is, in the OCI's words and in Docker's.
+const MANIFESTS: [&str; 2] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
 
 /// Builds.
 pub(crate) async fn run(
@@ -90,6 +98,7 @@ pub(crate) async fn run(
     }
     let id = built_id(&answer)?;
     let mut output = engine.images.output(&id).await?;
+    output.manifest = output.manifest.or_else(|| built_manifest(&answer));
     if !request.references.is_empty() {
         engine.images.tag(&id, &request.references).await?;
         output.references.clone_from(&request.references);
@@ -310,4 +319,12 @@ fn built_id(answer: &SolveResponse) -> Result<OciDigest, EngineError> {
     let digest = answer.exporter_response.get("containerimage.digest");
     let id = digest.and_then(|digest| digest.parse().ok());
     id.ok_or_else(|| EngineError::Unavailable("BuildKit built, and names no image".to_owned()))
+}
+
+/// The digest of the OCI manifest, where the image is called by that: a store that keeps manifests
+/// tells what it made (moby/buildkit `exporter/containerimage/exptypes/keys.go`). `None` for an index.
+fn built_manifest(answer: &SolveResponse) -> Option<OciDigest> {
+    let encoded = answer.exporter_response.get("containerimage.descriptor")?;
+    let descriptor: Blob = serde_json::from_slice(&BASE64.decode(encoded).ok()?).ok()?;
+    MANIFESTS.contains(&descriptor.media_type.as_str()).then_some(descriptor.digest)
 }

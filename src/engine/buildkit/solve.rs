@@ -29,6 +29,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// How long the daemon may take to tell the rest of a build that ended, to end one that was given up,
 /// or to say why it ended a session.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for the first of it: a build that is refused never begins, and the daemon waits five
+/// seconds for it before it says so (moby/buildkit `solver/jobs.go`, `Get`).
+const FIRST: Duration = Duration::from_millis(500);
 /// How long giving a build up is put off, in milliseconds: the daemon tells what it does some tenths
 /// of a second later.
 const LATE: u64 = 300;
@@ -76,6 +79,7 @@ pub(crate) async fn solve(
     let watching = tokio::spawn(watch(link.control.clone(), reference, sender));
     let mut leftovers = Leftovers::default();
     let mut raised = None;
+    let mut has_told = false;
     let ended = {
         let mut solving = pin!(control.solve(request));
         let mut tick = tokio::time::interval(TICK);
@@ -84,6 +88,7 @@ pub(crate) async fn solve(
             tokio::select! {
                 answer = &mut solving => break answer.map_err(Ended::Failed),
                 Some(update) = updates.recv() => {
+                    has_told = true;
                     leftovers.take(&update);
                     take(update, tracker, progress);
                 }
@@ -109,13 +114,16 @@ pub(crate) async fn solve(
     };
     // The call is dropped here, which ends the build; its stream ends when it is over.
     if !matches!(ended, Err(Ended::Silent)) {
-        let rest = async {
-            while let Some(update) = updates.recv().await {
-                leftovers.take(&update);
-                take(update, tracker, progress);
-            }
-        };
-        tokio::time::timeout(PATIENCE, rest).await.unwrap_or_default();
+        let since = Instant::now();
+        let never_began = |has_told: bool| !has_told && matches!(ended, Err(Ended::Failed(_)));
+        loop {
+            let patience = if never_began(has_told) { FIRST } else { PATIENCE };
+            let update = tokio::time::timeout_at(since + patience, updates.recv()).await;
+            let Ok(Some(update)) = update else { break };
+            has_told = true;
+            leftovers.take(&update);
+            take(update, tracker, progress);
+        }
     }
     watching.abort();
     tracker.finish(progress);

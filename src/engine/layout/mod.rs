@@ -15,7 +15,7 @@
 //! Source: OCI image-spec `image-layout.md`. No engine is known here.
 
 pub(crate) mod blobs;
-mod document;
+pub(crate) mod document;
 mod index;
 mod index_file;
 #[cfg(test)]

@@ -67,8 +67,9 @@ pub fn classify(failure: &Failure, tracker: &Tracker, dockerfile: &[u8]) -> Engi
     let instructions = instructions::scan(dockerfile);
     let scene = Scene::new(failure, tracker, &instructions);
     let message = tracker.shown(plain(&failure.message));
-    if let Some(what) = not_allowed(&message) {
-        return step(&what, scene.line(), None);
+    if let Some((entitlement, what)) = not_allowed(&message) {
+        let line = line::of_entitlement(entitlement, &instructions);
+        return step(&what, scene.line().or(line), None);
     }
     if let Some((line, mistake)) = parse_error(&message) {
         return step(mistake, Some(line), None);
@@ -95,17 +96,19 @@ pub fn classify(failure: &Failure, tracker: &Tracker, dockerfile: &[u8]) -> Engi
 
 /// What a build may not do, and who can allow it (`util/entitlements/entitlements.go`,
 /// `solver/llbsolver/vertex.go`).
-fn not_allowed(message: &str) -> Option<String> {
-    let entitlement = ENTITLEMENTS.iter().find(|it| message.contains(**it))?;
-    if message.contains(&format!("granting entitlement {entitlement} is not allowed")) {
-        return Some(format!(
-            "{entitlement} is not allowed by the daemon; `insecure-entitlements` in buildkitd.toml does, \
-             or `builder.entitlements` in Docker's daemon.json"
-        ));
-    }
-    message.contains(&format!("{entitlement} is not allowed")).then(|| {
-        format!("{entitlement} is not allowed; `allow = [\"{entitlement}\"]` in layers.toml or `--allow {entitlement}` does")
-    })
+fn not_allowed(message: &str) -> Option<(&'static str, String)> {
+    let entitlement = ENTITLEMENTS.into_iter().find(|it| message.contains(it))?;
+    let says = |text: &str| message.contains(&format!("{text}{entitlement} is not allowed"));
+    let by_whom = if says("granting entitlement ") {
+        " by the daemon; `insecure-entitlements` in buildkitd.toml does, or `builder.entitlements` in \
+         Docker's daemon.json"
+            .to_owned()
+    } else if says("") {
+        format!("; `allow = [\"{entitlement}\"]` in layers.toml or `--allow {entitlement}` does")
+    } else {
+        return None;
+    };
+    Some((entitlement, format!("{entitlement} is not allowed{by_whom}")))
 }
 
 fn step(message: &str, line: Option<u32>, exit_code: Option<i32>) -> EngineError {
@@ -349,9 +352,22 @@ mod tests {
                  does, or `builder.entitlements` in Docker's daemon.json",
             ),
         ] {
-            let (text, _, _) = step_of(message, "", "");
-            assert_eq!(text, expected);
+            let (text, line, _) = step_of(message, "", "");
+            assert_eq!((text.as_str(), line), (expected, None));
         }
+    }
+
+    #[test]
+    fn what_is_not_allowed_has_the_line_of_the_only_run_that_asks_for_it() {
+        let line = |dockerfile: &str| {
+            let failure = Failure::new(2, "failed to solve: network.host is not allowed", b"");
+            match classify(&failure, &Tracker::default(), dockerfile.as_bytes()) {
+                EngineError::Step { line, .. } => line,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(line("FROM a\nRUN x\nRUN --network=host x --network=host\n"), Some(3));
+        assert_eq!(line("FROM a\nRUN --network=host x\nRUN --network=host y\n"), None);
     }
 
     #[test]

@@ -48,6 +48,16 @@ pub fn of_image(reference: &str, instructions: &[Instruction]) -> Option<u32> {
     }
 }
 
+/// The line of the only RUN that asks for an entitlement, `network.host`: with `--network=host`.
+pub fn of_entitlement(entitlement: &str, instructions: &[Instruction]) -> Option<u32> {
+    let (flag, value) = entitlement.split_once('.')?;
+    let wanted = format!("--{flag}={value}");
+    let asks = |instruction: &&Instruction| instruction.flags().any(|word| word == wanted);
+    let mut asking = instructions.iter().filter(asks);
+    let only = asking.next()?;
+    asking.next().is_none().then_some(only.line)
+}
+
 /// Whether an instruction that begins at `line` can be what the step was made from.
 pub fn can_be(step: &Name<'_>, line: u32, instructions: &[Instruction]) -> bool {
     let at_the_line = instructions.iter().find(|instruction| instruction.line == line);

@@ -2,13 +2,16 @@
 #![expect(clippy::disallowed_methods, reason = "tests look at files and at the machine")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up fails the test")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use imgraph::context::{Entry, EntryKind};
 use imgraph::digest::Digest;
-use imgraph::engine::Progress;
+use imgraph::engine::{CacheUse, Progress, Request};
+use imgraph::image::Platform;
+use rustix::process::{self, Pid, Signal};
 
 /// A static busybox.
 pub(crate) fn busybox() -> Option<PathBuf> {
@@ -26,6 +29,38 @@ pub(crate) fn shown(progress: &Progress) -> String {
         }
         Progress::Log(line) => format!("| {line}"),
         Progress::Warning(text) => format!("! {text}"),
+    }
+}
+
+/// A build of no Dockerfile yet, on the context `empty` below `home`, which need not be there.
+pub(crate) fn request(home: &Path, scratch: PathBuf) -> Request {
+    fs::create_dir_all(&scratch).unwrap();
+    Request {
+        image: "test".parse().unwrap(),
+        dockerfile_path: "/w/images/test/Dockerfile".into(),
+        dockerfile: Vec::new(),
+        context: home.join("empty"),
+        files: Vec::new(),
+        sources: Vec::new(),
+        target: None,
+        platform: Platform::host(),
+        args: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        parents: Vec::new(),
+        secrets: Vec::new(),
+        ssh: Vec::new(),
+        network: None,
+        hosts: Vec::new(),
+        pull: false,
+        cache_from: Vec::new(),
+        cache_to: Vec::new(),
+        sbom: false,
+        provenance: None,
+        allow: Vec::new(),
+        references: Vec::new(),
+        epoch: 0,
+        cache: CacheUse::Use,
+        scratch,
     }
 }
 
@@ -54,10 +89,23 @@ pub(crate) fn entries(context: &Path) -> Vec<Entry> {
     found
 }
 
-/// Processes whose arguments have this word.
+/// The arguments of the processes that have this word in them.
 pub(crate) fn processes(word: &str) -> Vec<String> {
-    let directory = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let texts = directory.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    let texts = texts.map(|text| String::from_utf8_lossy(&text).replace('\0', " "));
-    texts.filter(|text| text.contains(word)).collect()
+    running(word).map(|(_, arguments)| arguments).collect()
+}
+
+/// Ends the processes that have this word in their arguments.
+pub(crate) fn kill(word: &str) {
+    for (pid, _) in running(word) {
+        process::kill_process(pid, Signal::KILL).unwrap_or_default();
+    }
+}
+
+fn running(word: &str) -> impl Iterator<Item = (Pid, String)> {
+    let found = fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter_map(|entry| {
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+        let text = fs::read(entry.path().join("cmdline")).ok()?;
+        Some((pid, String::from_utf8_lossy(&text).replace('\0', " ")))
+    });
+    found.filter(move |(_, arguments)| arguments.contains(word))
 }

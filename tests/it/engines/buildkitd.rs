@@ -22,10 +22,9 @@ use imgraph::engine::docker::endpoint::{Endpoint, Tls};
 use imgraph::engine::{
     Built, CacheUse, Cancel, Engine, EngineError, Parent, Presence, Progress, Request,
 };
-use imgraph::image::Platform;
 use serde_json::Value;
 
-use crate::engines::bench::{busybox, entries, shown};
+use crate::engines::bench::{self, busybox, entries, shown};
 
 /// A layout with a base image in it: busybox.
 struct Bench {
@@ -104,31 +103,12 @@ impl Bench {
         fs::create_dir_all(&scratch).unwrap();
         let parents = self.base.as_ref().map(|base| parent("acme/base:1", base));
         Request {
-            allow: Vec::new(),
             image: format!("test/{number}").parse().unwrap(),
-            dockerfile_path: "/w/images/test/Dockerfile".into(),
             dockerfile: dockerfile.replace("BASE", "acme/base:1").into(),
             context: self.context(),
-            files: Vec::new(),
-            sources: Vec::new(),
-            target: None,
-            platform: Platform::host(),
-            args: BTreeMap::new(),
-            labels: BTreeMap::new(),
             parents: parents.into_iter().collect(),
-            secrets: Vec::new(),
-            ssh: Vec::new(),
-            network: None,
-            hosts: Vec::new(),
-            pull: false,
-            cache_from: Vec::new(),
-            cache_to: Vec::new(),
-            sbom: false,
-            provenance: None,
-            references: Vec::new(),
             epoch: 1_714_885_505,
-            cache: CacheUse::Use,
-            scratch,
+            ..bench::request(self.home.path(), scratch)
         }
     }
 

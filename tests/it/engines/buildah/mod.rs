@@ -25,7 +25,7 @@ use imgraph::engine::buildah::{Buildah, Options};
 use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Request};
 use imgraph::image::Platform;
 
-use super::bench::{busybox, entries, processes, shown};
+use super::bench::{self, busybox, entries, processes, shown};
 
 /// A store with a base image `acme/base:0.1.0` (busybox) in it; taken away when dropped.
 pub(super) struct Bench {
@@ -93,34 +93,7 @@ impl Bench {
     fn request(&self, dockerfile: &str) -> Request {
         let number = self.builds.fetch_add(1, Ordering::SeqCst);
         let scratch = self.home.path().join(format!("scratch/{number}"));
-        fs::create_dir_all(&scratch).unwrap();
-        Request {
-            image: "test".parse().unwrap(),
-            dockerfile_path: "/w/images/test/Dockerfile".into(),
-            dockerfile: dockerfile.into(),
-            context: self.home.path().join("empty"),
-            files: Vec::new(),
-            sources: Vec::new(),
-            target: None,
-            platform: Platform::host(),
-            args: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            parents: Vec::new(),
-            secrets: Vec::new(),
-            ssh: Vec::new(),
-            network: None,
-            hosts: Vec::new(),
-            pull: false,
-            cache_from: Vec::new(),
-            cache_to: Vec::new(),
-            sbom: false,
-            provenance: None,
-            allow: Vec::new(),
-            references: Vec::new(),
-            epoch: 0,
-            cache: CacheUse::Use,
-            scratch,
-        }
+        Request { dockerfile: dockerfile.into(), ..bench::request(self.home.path(), scratch) }
     }
 
     fn build(&self, request: &Request) -> Result<Built, EngineError> {

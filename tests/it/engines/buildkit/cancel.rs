@@ -19,17 +19,6 @@ fn soon(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// The processes whose command line has a word.
-fn pids(word: &str) -> Vec<rustix::process::Pid> {
-    let directory = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let found = directory.filter(|entry| {
-        let text = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&text).contains(word)
-    });
-    let numbers = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter_map(rustix::process::Pid::from_raw).collect()
-}
-
 impl Bench {
     /// The argument of a `sleep` that is no other's.
     fn sleep(&self) -> String {
@@ -46,9 +35,7 @@ impl Bench {
         while !processes(&self.sleep()).is_empty() {
             if since.elapsed() > BOUND {
                 aloud(&format!("buildkit  {}: a RUN began as it was given up", self.daemon.name));
-                for pid in pids(&self.sleep()) {
-                    rustix::process::kill_process(pid, Signal::KILL).unwrap_or_default();
-                }
+                bench::kill(&self.sleep());
                 return;
             }
             thread::sleep(Duration::from_millis(20)); // a daemon tells nobody that it is done

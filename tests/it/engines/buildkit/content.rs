@@ -117,3 +117,12 @@ fn layers_are_read_once_and_from_the_files_of_the_store_where_these_can_be_read(
         assert_eq!(exports.count(), if can_read { 0 } else { 3 });
     });
 }
+
+#[test]
+fn an_image_has_the_manifest_that_its_store_calls_it_by() {
+    Bench::each(|bench| {
+        let output = bench.build(&bench.request("FROM @busybox\nENV A=1\n")).unwrap().output;
+        let manifests = bench.daemon.name == DAEMONS[2].0;
+        assert_eq!(output.manifest, manifests.then_some(output.id));
+    });
+}

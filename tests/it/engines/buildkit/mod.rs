@@ -35,10 +35,9 @@ use imgraph::engine::buildkit::{BuildKit, Options, Target};
 use imgraph::engine::docker::credentials::Credentials;
 use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Request};
-use imgraph::image::Platform;
 use serde_json::Value;
 
-use super::bench::{busybox, entries, processes, shown};
+use super::bench::{self, busybox, entries, processes, shown};
 use crate::conformance::aloud;
 use crate::support::{Outcome, Running, Workspace};
 
@@ -196,33 +195,10 @@ impl Bench {
     pub(super) fn request(&self, dockerfile: &str) -> Request {
         let number = self.builds.fetch_add(1, Ordering::Relaxed);
         let scratch = self.home.path().join(format!("scratch/{number}"));
-        fs::create_dir_all(&scratch).unwrap();
         Request {
-            allow: Vec::new(),
-            image: "test".parse().unwrap(),
-            dockerfile_path: "/w/images/test/Dockerfile".into(),
             dockerfile: self.named(dockerfile).into(),
-            context: self.home.path().join("empty"),
-            files: Vec::new(),
-            sources: Vec::new(),
-            target: None,
-            platform: Platform::host(),
-            args: BTreeMap::new(),
             labels: BTreeMap::from([(LABEL.to_owned(), self.tag.clone())]),
-            parents: Vec::new(),
-            secrets: Vec::new(),
-            ssh: Vec::new(),
-            network: None,
-            hosts: Vec::new(),
-            pull: false,
-            cache_from: Vec::new(),
-            cache_to: Vec::new(),
-            sbom: false,
-            provenance: None,
-            references: Vec::new(),
-            epoch: 0,
-            cache: CacheUse::Use,
-            scratch,
+            ..bench::request(self.home.path(), scratch)
         }
     }
 

@@ -21,7 +21,7 @@ use imgraph::engine::buildx::{Buildx, Options};
 use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Presence, Request};
 use imgraph::image::Platform;
 
-use super::bench::{busybox, entries, shown};
+use super::bench::{self, busybox, entries, shown};
 
 /// The daemon whose store is a graph driver, and the one with containerd's.
 const DAEMONS: [&str; 2] = ["IMGRAPH_TEST_DOCKER26", "IMGRAPH_TEST_DOCKER26C"];
@@ -107,33 +107,11 @@ impl Bench {
     fn request(&self, dockerfile: &str, name: &str) -> Request {
         let number = self.builds.fetch_add(1, Ordering::SeqCst);
         let scratch = self.home.path().join(format!("scratch/{number}"));
-        fs::create_dir_all(&scratch).unwrap();
         Request {
-            image: "test".parse().unwrap(),
-            dockerfile_path: "/w/images/test/Dockerfile".into(),
             dockerfile: dockerfile.replace("BASE", &self.reference("base:1")).into(),
             context: self.context(),
-            files: Vec::new(),
-            target: None,
-            platform: Platform::host(),
-            args: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            parents: Vec::new(),
-            secrets: Vec::new(),
-            ssh: Vec::new(),
-            sources: Vec::new(),
-            network: None,
-            hosts: Vec::new(),
-            pull: false,
-            cache_from: Vec::new(),
-            cache_to: Vec::new(),
-            sbom: false,
-            provenance: None,
-            allow: Vec::new(),
             references: vec![self.reference(name)],
-            epoch: 0,
-            cache: CacheUse::Use,
-            scratch,
+            ..bench::request(self.home.path(), scratch)
         }
     }
 

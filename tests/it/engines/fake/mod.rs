@@ -24,11 +24,10 @@ use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexL
 use imgraph::engine::buildkit::{BuildKit, Options, Target};
 use imgraph::engine::docker::credentials::Credentials;
 use imgraph::engine::docker::endpoint::Endpoint;
-use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Request};
-use imgraph::image::Platform;
+use imgraph::engine::{Built, Cancel, Engine, EngineError, Request};
 
 use self::daemon::Daemon;
-use super::bench::{entries, shown};
+use super::bench::{self, entries, shown};
 
 /// What takes so long hangs: longer than the engine has patience.
 const HANGS: Duration = Duration::from_secs(40);
@@ -86,33 +85,15 @@ impl Bench {
     /// A build on all that is in the context, of which it reads `sources`.
     fn request(&self, image: &str, sources: &[&str]) -> Request {
         let scratch = self.home.path().join("scratch");
-        fs::create_dir_all(&scratch).unwrap();
         Request {
-            allow: Vec::new(),
             image: image.parse().unwrap(),
             dockerfile_path: format!("/w/images/{image}/Dockerfile").into(),
             dockerfile: b"FROM scratch\nCOPY a /\nRUN make\n".to_vec(),
             context: self.context(),
             files: entries(&self.context()),
             sources: sources.iter().map(|&source| source.to_owned()).collect(),
-            target: None,
-            platform: Platform::host(),
-            args: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            parents: Vec::new(),
-            secrets: Vec::new(),
-            ssh: Vec::new(),
-            network: None,
-            hosts: Vec::new(),
-            pull: false,
-            cache_from: Vec::new(),
-            cache_to: Vec::new(),
-            sbom: false,
-            provenance: None,
             references: vec![format!("acme/{image}:1")],
-            epoch: 0,
-            cache: CacheUse::Use,
-            scratch,
+            ..bench::request(self.home.path(), scratch)
         }
     }
 
