@@ -9,16 +9,17 @@ use std::collections::BTreeSet;
 
 use crate::context::Entry;
 use crate::event::{Failure, What};
+use crate::fingerprint::key;
 use crate::graph::Edge;
 use crate::history::Ended;
 use crate::image::ImageId;
 use crate::ledger::LedgerError;
+use crate::plan::source_key;
 use crate::run::Held;
 use crate::run::dispatcher::ends::End;
 use crate::run::dispatcher::{Dispatcher, Spawn};
 use crate::run::work::{self, Failed, Outcome};
 use crate::schedule::State;
-use crate::{fingerprint, plan};
 
 impl<'a> Dispatcher<'a, '_> {
     pub(super) fn renew(&mut self, images: Vec<(ImageId, Vec<Entry>)>) -> Result<(), LedgerError> {
@@ -49,8 +50,7 @@ impl<'a> Dispatcher<'a, '_> {
     }
 
     fn take_up(&mut self, id: ImageId, entries: Vec<Entry>) {
-        self.source_keys[id.index()] =
-            plan::source_key(&self.run.facts, id, &entries, &self.source_keys);
+        self.source_keys[id.index()] = source_key(&self.run.facts, id, &entries, &self.source_keys);
         self.run.entries[id.index()] = Some(entries);
     }
 
@@ -119,7 +119,7 @@ impl<'a> Dispatcher<'a, '_> {
             work::passing("its files keep changing while it is built; run again");
         let key = {
             let parent = |edge: &Edge| self.parent_identity(edge);
-            fingerprint::key(&self.run.facts.inputs(id, entries), &parent)
+            key(&self.run.facts.inputs(id, entries), &parent)
         };
         let held = Held { key, failure: failure.clone(), restless: true };
         self.failed.insert(self.name(id), held);
