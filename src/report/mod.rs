@@ -195,7 +195,8 @@ impl Reporter {
     pub fn status(&self) -> String {
         let run = lock(&self.run);
         let Some(watch) = &run.tally.watch else { return String::new() };
-        format!("{}; {}\n", watch::status(watch), watch::idle(&watch.stale))
+        let paused = if watch.paused { "paused; " } else { "" };
+        format!("{paused}{}; {}\n", watch::status(watch), watch::idle(&watch.stale))
     }
 
     /// Tells that the run is alive, where it has been silent for a minute. To be called about once

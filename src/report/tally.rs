@@ -48,6 +48,8 @@ pub struct Watched {
     pub polling: Option<u64>,
     /// Whether the user paused it.
     pub paused: bool,
+    /// Whether it is known yet how the images are.
+    pub is_settled: bool,
     /// The images that are not up to date.
     pub stale: Vec<ImageName>,
     /// What the last run came to.
@@ -155,6 +157,7 @@ impl Tally {
             What::Resumed => self.pause(false),
             What::Idle { stale } => {
                 if let Some(watch) = &mut self.watch {
+                    watch.is_settled = true;
                     watch.stale.clone_from(stale);
                 }
             }

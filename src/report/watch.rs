@@ -15,6 +15,7 @@ const KEYS: &str = "p pause  r rebuild  f failed  Enter status  q quit  ? help";
 pub fn block(watch: &Watched, columns: usize, style: Style) -> Vec<String> {
     let (tone, state) = match (watch.paused, watch.stale.as_slice()) {
         (true, _) => (Tone::Warning, "paused".to_owned()),
+        (false, []) if !watch.is_settled => (Tone::Faint, "looking".to_owned()),
         (false, []) => (Tone::Good, "up to date".to_owned()),
         (false, stale) => (Tone::Bad, format!("not up to date: {}", names(stale))),
     };

@@ -6,7 +6,7 @@
 //! compared as a whole.
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -267,6 +267,18 @@ impl Running {
             self.lines.recv_timeout(until.saturating_duration_since(Instant::now()))
         {
             self.keep(&line);
+        }
+    }
+
+    /// Types at its standard input, if that was asked for.
+    pub(crate) fn types(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits for a text on its standard output.
+    pub(crate) fn wait_for_text(&mut self, words: &str) {
+        while !self.stdout.contains(words) {
+            assert!(self.line().is_some(), "it ended without `{words}`:\n{}", self.stdout);
         }
     }
 

@@ -32,7 +32,9 @@ impl Watch<'_> {
     pub(super) fn listen(&mut self, on: Option<(&State, &Steering)>) {
         for _ in 0..SETTLED {
             let Some(mut directories) = self.tree.directories() else { break };
-            directories.insert(PathBuf::from(GIT));
+            if self.tree.now.session.root.join(GIT).exists() {
+                directories.insert(PathBuf::from(GIT));
+            }
             let Some(source) = &mut self.source else { break };
             match source.watch(&directories) {
                 Ok(added) if added.is_empty() => break,

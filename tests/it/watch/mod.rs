@@ -5,6 +5,7 @@ mod editors;
 mod flight;
 mod storm;
 mod surroundings;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
