@@ -196,7 +196,11 @@ impl Reporter {
         let run = lock(&self.run);
         let Some(watch) = &run.tally.watch else { return String::new() };
         let paused = if watch.paused { "paused; " } else { "" };
-        format!("{paused}{}; {}\n", watch::status(watch), watch::idle(&watch.stale))
+        let how = match watch.is_settled {
+            true => watch::idle(&watch.stale),
+            false => "there is something to do".to_owned(),
+        };
+        format!("{paused}{}; {how}\n", watch::status(watch))
     }
 
     /// Tells that the run is alive, where it has been silent for a minute. To be called about once

@@ -103,7 +103,10 @@ impl Tally {
     pub fn observe(&mut self, event: &Event) {
         match &event.what {
             What::RunStarted { jobs, .. } => {
-                let watch = self.watch.take();
+                let mut watch = self.watch.take();
+                if let Some(watch) = &mut watch {
+                    watch.is_settled = false;
+                }
                 *self = Self { jobs: *jobs, watch, ..Self::default() };
             }
             What::Planned { image, reasons, waits_for, predicted } => {

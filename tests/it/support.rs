@@ -275,6 +275,15 @@ impl Running {
         self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
+    /// Types the same again and again until there is a text on its standard output; each time, a
+    /// line has to come.
+    pub(crate) fn types_until(&mut self, text: &str, words: &str) {
+        while !self.stdout.contains(words) {
+            self.types(text);
+            assert!(self.line().is_some(), "it ended without `{words}`:\n{}", self.stdout);
+        }
+    }
+
     /// Waits for a text on its standard output.
     pub(crate) fn wait_for_text(&mut self, words: &str) {
         while !self.stdout.contains(words) {

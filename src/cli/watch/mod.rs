@@ -254,12 +254,14 @@ impl Watch<'_> {
                 self.teller.tell(if self.is_paused { What::Paused } else { What::Resumed });
             }
             Key::Rebuild => {
+                self.engine = None;
                 self.holds.clear();
                 self.doubtful = None;
                 self.is_wanted = true;
                 self.batch.add(self.timer.elapsed(), Hint::Everything);
             }
             Key::Failed => {
+                self.engine = None;
                 self.holds.clear();
                 self.is_wanted = true;
             }

@@ -2,13 +2,14 @@
 
 use std::process::{Command, Stdio};
 
+use crate::conformance::aloud;
 use crate::support::{Running, TREE, Workspace};
 use crate::watch::built;
 
 /// `imgraph watch` in a terminal of its own, which util-linux's `script` makes.
 fn at_a_terminal(tree: &Workspace) -> Option<Running> {
     if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: there is no `script` to make a terminal with");
+        aloud("watch  skipped: there is no `script` to make a terminal with");
         return None;
     }
     let imgraph = env!("CARGO_BIN_EXE_imgraph");
@@ -16,7 +17,7 @@ fn at_a_terminal(tree: &Workspace) -> Option<Running> {
     let mut home = plain.get_envs().filter_map(|(name, value)| (name == "HOME").then_some(value?));
     let home = home.next().unwrap();
     let mut script = Command::new("script");
-    let watch = format!("{imgraph} --engine simulate watch --jobs=1");
+    let watch = format!("{imgraph} --engine simulate --color never watch --jobs=1");
     script.args(["-qec", &watch, "/dev/null"]).current_dir(tree.root()).stdin(Stdio::piped());
     script.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "PATH"));
     script.env("HOME", home).env("LANG", "C.UTF-8").env("TERM", "xterm");
@@ -27,10 +28,9 @@ fn at_a_terminal(tree: &Workspace) -> Option<Running> {
 fn keys_pause_go_on_say_how_things_are_and_end() {
     let tree = built();
     let Some(mut terminal) = at_a_terminal(&tree) else { return };
-    terminal.types("\n");
-    terminal.wait_for_text("up to date, waiting for changes");
-    terminal.types("p\n");
-    terminal.wait_for_text("paused; watching 5 images");
+    terminal.types_until("\n", "up to date, waiting for changes");
+    terminal.types("p");
+    terminal.types_until("\n", "paused; watching 5 images");
     tree.write("images/apps/web/page.html", "hi\n");
     terminal.types("?");
     terminal.wait_for_text("? this help");
@@ -50,8 +50,7 @@ fn a_key_builds_again_what_failed() {
     let Some(mut terminal) = at_a_terminal(&tree) else { return };
     terminal.wait_for_text("failed tools  images/tools/Dockerfile:1");
     terminal.wait_for_text("why             base: never built here");
-    terminal.types("\n");
-    terminal.wait_for_text("not up to date: apps/web and tools");
+    terminal.types_until("\n", "changes; not up to date: apps/web and tools");
     tree.write("simulate.toml", "");
     terminal.types("f");
     terminal.wait_for_text("built tools");
@@ -68,7 +67,7 @@ fn too_few_watches_are_said_with_the_way_out_and_everything_is_looked_at_instead
     let mut unshare = Command::new("unshare");
     let can = unshare.args(["-Ur", "sh", "-c", limit]).stderr(Stdio::null()).status();
     if !can.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: there can be no user namespace with a limit of its own");
+        aloud("watch  skipped: no user namespace can have a limit of its own");
         return;
     }
     let watch = tree.command("watch --json");
