@@ -1,8 +1,12 @@
 //! A flag that ends work early, shared by the one who raises it and those who look.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// How often an asynchronous wait looks at the flag.
+const TICK: Duration = Duration::from_millis(20);
 
 /// The flag; clones are the same flag.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +44,23 @@ impl Cancel {
         let waited = self.bell.1.wait_timeout_while(self.lock(), at_most, |()| !self.is_raised());
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.is_raised()
+    }
+
+    /// Waits for something inside an asynchronous runtime, but not longer than until the flag is
+    /// raised: then it is dropped, and there is nothing.
+    pub async fn unless_raised<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                _ = tick.tick() => {
+                    if self.is_raised() {
+                        return None;
+                    }
+                }
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {

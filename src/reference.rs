@@ -5,6 +5,7 @@
 //! `algorithm.go`. Nothing here knows whether such an image exists, or who provides it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::digest::OciDigest;
@@ -177,6 +178,17 @@ pub fn names_a_registry(reference: &str) -> bool {
     reference.split_once('/').is_some_and(|(first, _)| is_host(first))
 }
 
+/// Whether a host, which may have a port, is this machine by its name or address.
+pub fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') && !name.ends_with(':') => name,
+        _ => host,
+    };
+    let address = |text: &str| text.trim_matches(['[', ']']).parse::<IpAddr>();
+    name == "localhost"
+        || address(name).or_else(|_| address(host)).is_ok_and(|address| address.is_loopback())
+}
+
 /// Splits off the registry: the first part is one if it looks like a host (reference
 /// `splitDockerDomain`).
 fn split_domain(text: &str) -> (&str, String) {
@@ -340,6 +352,25 @@ mod tests {
             ("a", false),
         ] {
             assert_eq!(names_a_registry(reference), expected, "{reference}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_name_and_addresses() {
+        for (host, expected) in [
+            ("127.0.0.1:5000", true),
+            ("127.8.0.1", true),
+            ("localhost:5000", true),
+            ("localhost", true),
+            ("[::1]:5000", true),
+            ("::1", true),
+            ("registry.example.com", false),
+            ("localhost.example.com", false),
+            ("10.0.0.7:5000", false),
+            ("docker.io", false),
+            ("", false),
+        ] {
+            assert_eq!(is_loopback(host), expected, "{host}");
         }
     }
 

@@ -72,7 +72,7 @@ fn engines(settings: &Settings, root: &Path) -> Vec<Finding> {
         let state = if is_used { State::Bad } else { State::Doubtful };
         if finding.state == State::Bad { Finding { state, ..finding } } else { finding }
     };
-    let (_, builders) = workspace::configured_engines(root);
+    let builders = workspace::configured(root).builders;
     let search = Search { settings, root, builders: &builders };
     let mut findings = vec![docker(&search)];
     match search.builder() {

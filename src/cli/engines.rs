@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::args::EngineName;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::registries;
 use crate::cli::settings::Settings;
+use crate::dockerconfig::ConfigError;
+use crate::dockerconfig::credentials::Credentials;
 use crate::dockerfile::Flavour;
 use crate::engine::Engine;
 use crate::engine::buildah::{self, Buildah};
 use crate::engine::buildkit::{self, BuildKit, Target};
 use crate::engine::buildx::{self, Buildx};
-use crate::engine::docker::ConfigError;
 use crate::engine::docker::buildkitd::{builder_endpoint, buildkit_endpoint};
-use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::endpoint::{self, Endpoint, Found, docker_endpoint};
 use crate::engine::simulate::{self, Simulate};
 use crate::gather::workspace;
@@ -65,9 +67,9 @@ impl Kind {
 /// Chooses an engine: what was asked for, else what `layers.toml` names, else the first that is
 /// there. `root` is the workspace's.
 pub(crate) fn choose(settings: &Settings, root: &Path) -> Result<Choice, Failure> {
-    let (configured, builders) = workspace::configured_engines(root);
-    let search = Search { settings, root, builders: &builders };
-    let (name, why) = match (settings.engine, configured.as_deref()) {
+    let layers = workspace::configured(root);
+    let search = Search { settings, root, builders: &layers.builders };
+    let (name, why) = match (settings.engine, layers.workspace.engine.as_deref()) {
         (Some(name), _) if name != EngineName::Auto => (name, "asked for"),
         (_, Some(name)) => (named(name)?, "named in layers.toml"),
         _ => (EngineName::Auto, ""),
@@ -281,8 +283,9 @@ impl Choice {
             }
         };
         let credentials = Credentials::load(&environment, &home(&environment))?;
+        let registry = Arc::new(registries::open(settings, root, state)?);
         let root = root.to_owned();
-        let options = buildkit::Options { target, credentials, environment, root };
+        let options = buildkit::Options { target, credentials, registry, environment, root };
         Ok(Box::new(BuildKit::new(options)?))
     }
 }

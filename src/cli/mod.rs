@@ -18,6 +18,7 @@ mod inputs;
 mod ls;
 mod plan;
 mod rebuild;
+mod registries;
 mod session;
 mod settled;
 mod watch;

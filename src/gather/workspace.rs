@@ -13,7 +13,7 @@ use crate::gather::root::{Look, Root};
 use crate::gather::stat::StatCache;
 use crate::gather::walk::{self, Tree};
 use crate::graph::spec::Found;
-use crate::layers::{self, Builder, Layers};
+use crate::layers::{self, Layers};
 
 /// The file that marks the root of a workspace.
 pub const LAYERS_FILE: &str = "layers.toml";
@@ -167,10 +167,9 @@ impl Workspace {
     }
 }
 
-/// The engine that the `layers.toml` of a workspace names, and its `[[builder]]`s: needed before
-/// anything else is read.
-pub fn configured_engines(root: &Path) -> (Option<String>, Vec<Builder>) {
-    let Ok(text) = fs::read_to_string(root.join(LAYERS_FILE)) else { return Default::default() };
-    let (layers, _) = layers::parse(&text);
-    (layers.workspace.engine, layers.builders)
+/// What the `layers.toml` of a workspace says, right or wrong: engine, builders and registries are
+/// needed before anything else is read.
+pub fn configured(root: &Path) -> Layers {
+    let Ok(text) = fs::read_to_string(root.join(LAYERS_FILE)) else { return Layers::default() };
+    layers::parse(&text).0
 }

@@ -7,6 +7,7 @@ mod builder;
 pub mod options;
 mod quantity;
 mod read;
+mod registry;
 mod toml_reader;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::image::{ImageName, Platform};
 pub use crate::layers::builder::Builder;
 use crate::layers::options::Options;
+pub use crate::layers::registry::RegistryTerms;
 
 /// What `layers.toml` says; the default is what holds without one.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,8 @@ pub struct Layers {
     pub images: BTreeMap<ImageName, ImageSettings>,
     /// `[[builder]]`, in order.
     pub builders: Vec<Builder>,
+    /// `[[registry]]`, by host.
+    pub registries: BTreeMap<String, RegistryTerms>,
     /// What the command line says instead: no part of the file.
     pub given: Options,
 }

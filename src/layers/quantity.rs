@@ -1,4 +1,6 @@
-//! Amounts with a unit: `250MB`.
+//! Amounts with a unit: `250MB`, `30s`.
+
+use std::time::Duration;
 
 /// Bytes from `512KB`, `250MB`, `1GB` (powers of 1000) and `250MiB` (powers of 1024).
 pub(crate) fn bytes(text: &str) -> Option<u64> {
@@ -12,6 +14,17 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
         "GiB" => Some(1 << 30),
         _ => None,
     })
+}
+
+/// A time from `500ms`, `30s` and `2m`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let milliseconds = scaled(text, |unit| match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        _ => None,
+    });
+    milliseconds.map(Duration::from_millis)
 }
 
 fn scaled(text: &str, factor: impl Fn(&str) -> Option<u64>) -> Option<u64> {

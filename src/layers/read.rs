@@ -11,7 +11,7 @@ use crate::image::{ImageName, Platform};
 use crate::layers::toml_reader::{TableReader, UNKNOWN_KEY, WRONG_VALUE};
 use crate::layers::{
     Cutoff, Externals, ImageSettings, Layer, Layers, NameRule, Prepare, RuleLevel, Rules,
-    WorkspaceSettings, builder, options, quantity,
+    WorkspaceSettings, builder, options, quantity, registry,
 };
 use crate::secret::{Secret, SecretError, Ssh};
 
@@ -71,7 +71,7 @@ pub(crate) fn layers(text: &str) -> (Layers, Vec<Diagnostic>) {
             return (Layers::default(), problems);
         }
     };
-    let known = ["workspace", "layer", "image", "builder"];
+    let known = ["workspace", "layer", "image", "builder", "registry"];
     let top =
         TableReader::new("layers.toml", (root.get_ref(), Span::default()), &known, &mut problems);
     let workspace = top.table("workspace", &mut problems);
@@ -81,8 +81,9 @@ pub(crate) fn layers(text: &str) -> (Layers, Vec<Diagnostic>) {
     check_layer_names(&layers, &mut problems);
     let images = images(&top, &mut problems);
     let builders = builder::builders(&top, &mut problems);
+    let registries = registry::registries(&top, &mut problems);
     let workspace = workspace.unwrap_or_default();
-    (Layers { workspace, layers, images, builders, ..Layers::default() }, problems)
+    (Layers { workspace, layers, images, builders, registries, ..Layers::default() }, problems)
 }
 
 fn workspace_settings(table: (&DeTable<'_>, Span), problems: &mut Problems) -> WorkspaceSettings {

@@ -187,12 +187,14 @@ fn an_exit_code_of_a_document_is_one_of_the_program() {
 /// Each table of the page, and the lists of keys that it is about.
 #[test]
 fn every_key_of_layers_toml_is_on_its_page_and_no_other() {
-    let source = read("src/layers/read.rs") + &read("src/layers/options.rs");
+    let files = ["read", "options", "registry"];
+    let source: String = files.map(|file| read(&format!("src/layers/{file}.rs"))).concat();
     let documented = first_cells("docs/layers-toml.md");
     for (heading, names) in [
         ("`[workspace]`", &["WORKSPACE_KEYS"][..]),
         ("`[[layer]]`", &["LAYER_KEYS", "RULE_KEYS"]),
         ("`[image.\"NAME\"]`", &["IMAGE_KEYS"]),
+        ("`[[registry]]`", &["REGISTRY_KEYS"]),
         ("Build options", &["OPTION_KEYS"]),
         ("prepare", &["PREPARE_KEYS"]),
     ] {

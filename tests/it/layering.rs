@@ -12,10 +12,13 @@ const EFFECTS: &[(&str, &[&str])] = &[
     ("cancel", &[]),
     ("process", &["clock"]),
     ("git", &["process"]),
+    ("tls", &[]),
+    ("dockerconfig", &["process"]),
+    ("registry", &["cancel", "clock", "dockerconfig", "tls"]),
     ("gather", &["cancel", "clock", "process"]),
     ("load", &["gather"]),
     ("ledger", &[]),
-    ("engine", &["cancel", "clock", "process"]),
+    ("engine", &["cancel", "clock", "dockerconfig", "process", "registry", "tls"]),
     ("signal", &["cancel", "clock"]),
     ("run", &["cancel", "clock", "engine", "gather", "ledger"]),
     ("report", &["clock"]),
@@ -23,8 +26,20 @@ const EFFECTS: &[(&str, &[&str])] = &[
 ];
 
 /// The modules that may do what `clippy.toml` forbids.
-const EFFECTFUL: &[&str] =
-    &["clock", "process", "git", "gather", "ledger", "engine", "report", "run", "watch", "cli"];
+const EFFECTFUL: &[&str] = &[
+    "clock",
+    "process",
+    "git",
+    "dockerconfig",
+    "registry",
+    "gather",
+    "ledger",
+    "engine",
+    "report",
+    "run",
+    "watch",
+    "cli",
+];
 
 /// What the core knows nothing of.
 const OUTSIDE: &str =

@@ -22,6 +22,7 @@ mod options;
 mod prepare;
 mod push;
 mod rebuild;
+mod registry;
 mod scale;
 mod selection;
 mod settled;

@@ -402,6 +402,14 @@ impl Outcome {
 }
 
 impl Said {
+    /// The same with a word in the place of what differs from run to run.
+    pub(crate) fn calling(mut self, text: &str, word: &str) -> Self {
+        for said in [&mut self.stdout, &mut self.stderr] {
+            *said = said.replace(text, word);
+        }
+        self
+    }
+
     /// This is all that it said on standard error.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {

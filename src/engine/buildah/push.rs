@@ -2,14 +2,12 @@
 //!
 //! Layers that a registry has are not sent again, so pushing twice costs a few questions.
 
-use std::net::IpAddr;
-
 use crate::digest::OciDigest;
 use crate::engine::buildah::output::Output;
 use crate::engine::buildah::{Buildah, failure};
 use crate::engine::{Cancel, EngineError, Progress};
 use crate::process::{self, Exit};
-use crate::reference::Reference;
+use crate::reference::{Reference, is_loopback};
 
 /// Pushes an image under each of the references, in their order.
 pub fn run(
@@ -47,39 +45,7 @@ fn one(
 /// The flags that pulling and pushing share. Whoever asks for it tries again, and says so. As for Docker,
 /// a registry of this machine needs no certificate.
 pub fn transfer_flags(reference: &str) -> impl Iterator<Item = &'static str> {
-    let lenient = is_loopback(reference).then_some("--tls-verify=false");
+    let is_near = Reference::parse(reference).is_ok_and(|it| is_loopback(&it.domain));
+    let lenient = is_near.then_some("--tls-verify=false");
     ["--retry=0"].into_iter().chain(lenient)
-}
-
-/// Whether the registry is on this machine.
-fn is_loopback(reference: &str) -> bool {
-    let Ok(reference) = Reference::parse(reference) else { return false };
-    let host = match reference.domain.rsplit_once(':') {
-        Some((host, _port)) => host,
-        None => &reference.domain,
-    };
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_registry_of_this_machine_needs_no_certificate() {
-        for (reference, expected) in [
-            ("127.0.0.1:5000/a", true),
-            ("127.8.0.1:5000/a:1", true),
-            ("localhost:5000/a", true),
-            ("localhost/a", true),
-            ("[::1]:5000/a", true),
-            ("registry.example.com/a", false),
-            ("localhost.example.com/a", false),
-            ("10.0.0.7:5000/a", false),
-            ("acme/a", false),
-        ] {
-            assert_eq!(is_loopback(reference), expected, "{reference}");
-        }
-    }
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use bollard_buildkit_proto::moby::buildkit::v1::Exporter;
 
 use crate::digest::{Digest, OciDigest};
+use crate::dockerconfig::credentials::Credentials;
 use crate::engine::buildkit::abilities::Abilities;
 use crate::engine::buildkit::layers::Files;
 use crate::engine::buildkit::session::content::STORE;
 use crate::engine::buildkit::store::{Store, utc};
-use crate::engine::docker::credentials::Credentials;
 use crate::engine::layout::Layout;
-use crate::engine::{Built, Cancel, Content, EngineError, Parent, Presence, Progress};
+use crate::engine::{Built, Cancel, Content, EngineError, Parent, Presence};
 use crate::history::Output;
 use crate::image::Platform;
 
@@ -142,23 +142,6 @@ impl Images {
         match self {
             Self::Docker(store) => store.tag(id, references).await,
             Self::Layout(layout) => layout.tag(id, references),
-        }
-    }
-
-    /// Pushes references of an image, in their order.
-    pub(crate) async fn push(
-        &self,
-        references: &[String],
-        credentials: &Arc<Credentials>,
-        watched: (&Cancel, &mut dyn FnMut(Progress)),
-    ) -> Result<(), EngineError> {
-        match self {
-            Self::Docker(store) => store.push(references, credentials, watched).await,
-            Self::Layout(_) => Err(EngineError::Unsupported(
-                "images that a buildkitd built are not pushed yet; `skopeo copy \
-                 oci:.imgraph/oci:REFERENCE docker://REFERENCE` does"
-                    .to_owned(),
-            )),
         }
     }
 

@@ -28,13 +28,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
 
 use crate::digest::{Digest, OciDigest};
+use crate::dockerconfig::credentials::Credentials;
 use crate::engine::buildkit::abilities::Abilities;
 use crate::engine::buildkit::images::Images;
 use crate::engine::buildkit::link::{Daemon, Link};
 use crate::engine::buildkit::session::content::Stores;
 use crate::engine::buildkit::store::Store;
 use crate::engine::docker::api::Api;
-use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::endpoint::Endpoint;
 use crate::engine::layout::Layout;
 use crate::engine::warned::Warned;
@@ -42,6 +42,7 @@ use crate::engine::{
     Built, Cancel, Capabilities, Content, Engine, EngineError, Presence, Progress, Request,
 };
 use crate::history::Output;
+use crate::registry::Registry;
 
 /// What a record calls this engine with the store of a Docker Engine.
 pub const DOCKER: &str = "buildkit docker";
@@ -85,6 +86,8 @@ pub struct Options {
     pub target: Target,
     /// Registry credentials.
     pub credentials: Credentials,
+    /// Where images go that no daemon keeps.
+    pub registry: Arc<Registry>,
     /// The environment that this process was started with.
     pub environment: BTreeMap<String, String>,
     /// The root of the workspace, absolute: what secrets are relative to, and what names the
@@ -104,6 +107,7 @@ pub struct BuildKit {
     link: Mutex<Option<Arc<Link>>>,
     abilities: OnceLock<Abilities>,
     credentials: Arc<Credentials>,
+    registry: Arc<Registry>,
     environment: Arc<BTreeMap<String, String>>,
     root: PathBuf,
     warned: Warned,
@@ -140,6 +144,7 @@ impl BuildKit {
             link: Mutex::default(),
             abilities: OnceLock::new(),
             credentials: Arc::new(options.credentials),
+            registry: options.registry,
             environment: Arc::new(options.environment),
             root: options.root,
             warned: Warned::default(),
@@ -213,12 +218,17 @@ impl Engine for BuildKit {
 
     fn push(
         &self,
-        _: &OciDigest,
+        id: &OciDigest,
         references: &[String],
         cancel: &Cancel,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
-        self.wait(self.images.push(references, &self.credentials, (cancel, progress)))
+        let watched = (cancel, progress);
+        match &self.images {
+            Images::Docker(store) => self.wait(store.push(references, &self.credentials, watched)),
+            // The daemon keeps nothing that it could push.
+            Images::Layout(layout) => layout.push(id, references, &self.registry, watched),
+        }
     }
 
     fn remove(&self, id: &OciDigest) -> Result<(), EngineError> {

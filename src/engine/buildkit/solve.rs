@@ -135,18 +135,7 @@ pub(crate) async fn unless_cancelled<T>(
     cancel: &Cancel,
     work: impl Future<Output = Result<T, EngineError>>,
 ) -> Result<T, EngineError> {
-    let mut work = pin!(work);
-    let mut tick = tokio::time::interval(TICK);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            _ = tick.tick() => {
-                if cancel.is_raised() {
-                    return Err(EngineError::Cancelled);
-                }
-            }
-        }
-    }
+    cancel.unless_raised(work).await.unwrap_or(Err(EngineError::Cancelled))
 }
 
 fn request(reference: String, session: &Session, solve: Solve) -> SolveRequest {

@@ -5,19 +5,16 @@
 //! attestations, is called by that of its index.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde_json::json;
 
 use crate::digest::{Digest, OciDigest};
+use crate::dockerconfig::credentials::Credentials;
 use crate::engine::buildkit::layers::Files;
 use crate::engine::cause::{Class, class};
 use crate::engine::content::config::Config;
 use crate::engine::docker::api::{Api, Inspected, Said};
-use crate::engine::docker::credentials::Credentials;
 use crate::engine::message::one_line;
 use crate::engine::{Built, Cancel, Content, EngineError, Presence, Progress, archive, content};
 use crate::history::Output;
@@ -28,8 +25,6 @@ use crate::reference::Reference;
 const ANONYMOUS: &str = "e30=";
 /// With more patterns than this the store takes longer to match than to tell of all images.
 const MOST_PATTERNS: usize = 16;
-/// How often a raised cancel is looked for.
-const TICK: Duration = Duration::from_millis(50);
 
 /// The store.
 #[derive(Debug)]
@@ -150,7 +145,7 @@ impl Store {
                 None => {}
             };
             let pushing = self.api.push((&repository, &tag), &header, &mut said);
-            unless_cancelled(cancel, pushing).await??;
+            cancel.unless_raised(pushing).await.ok_or(EngineError::Cancelled)??;
             if let Some(error) = failure {
                 return Err(refused("push", reference, &error));
             }
@@ -171,7 +166,7 @@ impl Store {
             let mut said = |said: Said| failure = said.error.or(failure.take());
             let platform = platform.to_string();
             let pulling = self.api.pull((reference, &platform), &header, &mut said);
-            unless_cancelled(cancel, pulling).await??;
+            cancel.unless_raised(pulling).await.ok_or(EngineError::Cancelled)??;
             if let Some(error) = failure {
                 return Err(refused("pull", reference, &error));
             }
@@ -236,24 +231,6 @@ fn refused(what: &str, reference: &str, error: &str) -> EngineError {
         Class::Auth => EngineError::Auth(message),
         Class::User => EngineError::Unsupported(message),
         Class::Unavailable => EngineError::Unavailable(message),
-    }
-}
-
-/// Waits for something, but not longer than until `cancel` is raised: then it is dropped.
-async fn unless_cancelled<T>(
-    cancel: &Cancel,
-    work: impl Future<Output = T>,
-) -> Result<T, EngineError> {
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return Ok(done),
-            () = tokio::time::sleep(TICK) => {
-                if cancel.is_raised() {
-                    return Err(EngineError::Cancelled);
-                }
-            }
-        }
     }
 }
 

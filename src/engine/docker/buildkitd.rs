@@ -6,11 +6,12 @@
 
 use std::path::Path;
 
-use crate::engine::docker::ConfigError;
+use crate::dockerconfig::ConfigError;
 use crate::engine::docker::address::Address;
-use crate::engine::docker::endpoint::{Endpoint, Tls, tcp};
+use crate::engine::docker::endpoint::{Endpoint, tcp};
 use crate::engine::docker::ssh::{self, plain, words};
 use crate::layers::Builder;
+use crate::tls::Tls;
 
 /// The schemes, for people.
 const SCHEMES: &str = "unix, tcp, ssh, docker-container, podman-container, nerdctl-container or \

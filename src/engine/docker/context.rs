@@ -12,8 +12,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::diagnostic::nearest;
-use crate::engine::docker::endpoint::Tls;
-use crate::engine::docker::{ConfigError, config};
+use crate::dockerconfig::{ConfigError, file};
+use crate::tls::Tls;
 
 /// The name that stands for no context at all.
 pub const DEFAULT: &str = "default";
@@ -51,7 +51,7 @@ impl Context {
         let mut others = Vec::new();
         let mut broken = None;
         for id in ids(&contexts.join("meta")) {
-            match config::read::<Meta>(&contexts.join("meta").join(&id).join("meta.json")) {
+            match file::read::<Meta>(&contexts.join("meta").join(&id).join("meta.json")) {
                 Ok(Some(meta)) if meta.name == name => {
                     return Self::new(&meta, &contexts.join("tls").join(&id).join("docker"));
                 }

@@ -18,8 +18,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tonic::transport::server::Connected;
 
-use crate::engine::docker::endpoint::{Endpoint, Tls};
-use crate::engine::docker::tls;
+use crate::engine::docker::endpoint::Endpoint;
+use crate::tls::{self, Tls};
 
 /// How long a daemon may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -157,7 +157,7 @@ async fn tcp(
     let Some(tls) = tls else { return Ok(Stream::new(stream)) };
     let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
     let name = ServerName::try_from(name).map_err(tls::invalid)?;
-    let connector = TlsConnector::from(Arc::new(tls::config(tls, protocol)?));
+    let connector = TlsConnector::from(Arc::new(tls::config(tls, protocol.name())?));
     Ok(Stream::new(connector.connect(name, stream).await?))
 }
 

@@ -39,7 +39,7 @@ impl Blobs {
 
     /// Where a blob is or would be; `None` for a digest of another kind than those that are kept. The
     /// name is digits alone, so that nothing else can be meant.
-    fn path(&self, digest: &OciDigest) -> Option<PathBuf> {
+    pub(crate) fn path(&self, digest: &OciDigest) -> Option<PathBuf> {
         let hex = digest.as_str().strip_prefix("sha256:")?;
         Some(self.directory.join(hex))
     }

@@ -18,12 +18,14 @@ pub(crate) mod blobs;
 pub(crate) mod document;
 mod index;
 mod index_file;
+mod push;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
@@ -35,6 +37,7 @@ use crate::engine::layout::blobs::Blobs;
 use crate::engine::layout::document::{Blob, Document};
 use crate::engine::layout::index::{Descriptor, Index, Name};
 use crate::engine::layout::index_file::IndexFile;
+use crate::engine::layout::push::Homes;
 use crate::engine::{Content, EngineError, Presence, archive, content};
 use crate::history::Output;
 
@@ -46,6 +49,8 @@ pub struct Layout {
     index: IndexFile,
     /// Whether there may be blobs that nothing refers to.
     has_waste: AtomicBool,
+    /// Where blobs may be that are pushed.
+    homes: OnceLock<Homes>,
 }
 
 /// An image of a layout.
@@ -61,7 +66,7 @@ impl Layout {
     /// The layout in a directory, absolute. It is made when something is written.
     pub fn new(root: PathBuf) -> Self {
         let (blobs, index) = (Blobs::new(&root), IndexFile::new(&root));
-        Self { root, blobs, index, has_waste: AtomicBool::new(false) }
+        Self { root, blobs, index, has_waste: AtomicBool::new(false), homes: OnceLock::new() }
     }
 
     /// Its blobs.

@@ -10,18 +10,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use imgraph::digest::OciDigest;
+use imgraph::dockerconfig::credentials::Credentials;
 use imgraph::engine::buildkit::{BuildKit, LAYOUT, Options, Target};
 use imgraph::engine::docker::buildkitd::buildkit_endpoint;
-use imgraph::engine::docker::credentials::Credentials;
-use imgraph::engine::docker::endpoint::{Endpoint, Tls};
+use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{
     Built, CacheUse, Cancel, Engine, EngineError, Parent, Presence, Progress, Request,
 };
+use imgraph::registry::{self, Registry};
+use imgraph::tls::Tls;
 use serde_json::Value;
 
 use crate::engines::bench::{self, busybox, entries, shown};
@@ -133,7 +136,9 @@ fn engine(endpoint: Endpoint, home: &Path) -> BuildKit {
     let environment = BTreeMap::new();
     let credentials = Credentials::load(&environment, home).unwrap();
     let target = Target::Buildkitd { endpoint, layout: home.join("oci") };
-    BuildKit::new(Options { target, credentials, environment, root: home.to_owned() }).unwrap()
+    let registry = Arc::new(Registry::new(registry::Options::new(credentials.clone())));
+    let root = home.to_owned();
+    BuildKit::new(Options { target, credentials, registry, environment, root }).unwrap()
 }
 
 fn parent(reference: &str, built: &Built) -> Parent {
@@ -332,7 +337,7 @@ fn a_daemon_behind_mutual_tls_is_reached_with_certificates_and_not_without() {
         cert: file("cert.pem"),
         key: file("key.pem"),
         server_name: Some("localhost".to_owned()),
-        skip_verify: false,
+        ..Tls::default()
     };
     let asked = |tls: Tls| {
         let endpoint = buildkit_endpoint(&address, Some(tls)).unwrap();

@@ -12,7 +12,7 @@ use bollard_buildkit_proto::moby::filesync::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::engine::docker::credentials::Credentials;
+use crate::dockerconfig::credentials::Credentials;
 
 /// The service.
 #[derive(Debug)]

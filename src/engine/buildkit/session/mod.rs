@@ -27,6 +27,7 @@ use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::SshServer;
 use tokio::sync::oneshot;
 use tonic::transport::Server;
 
+use crate::dockerconfig::credentials::Credentials;
 use crate::engine::buildkit::given::Given;
 use crate::engine::buildkit::link::WINDOW;
 use crate::engine::buildkit::served::Served;
@@ -36,7 +37,6 @@ use crate::engine::buildkit::session::files::Files;
 use crate::engine::buildkit::session::health::{Health, Pulse};
 use crate::engine::buildkit::session::secrets::Secrets;
 use crate::engine::buildkit::session::ssh::Ssh;
-use crate::engine::docker::credentials::Credentials;
 use crate::engine::docker::stream::Stream;
 
 /// The calls that are answered, as the daemon is told when the session opens. It does not try others.

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::engine::docker::ConfigError;
+use crate::dockerconfig::ConfigError;
+use crate::dockerconfig::file::{self, ConfigFile, variable};
 use crate::engine::docker::address::Address;
-use crate::engine::docker::config::{self, ConfigFile, variable};
 use crate::engine::docker::context::{self, Context};
 use crate::engine::docker::ssh::{self, words};
+use crate::tls::Tls;
 
 /// Where docker's daemon listens unless something else is said.
 pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -43,21 +44,6 @@ pub enum Endpoint {
     Command(Vec<String>),
 }
 
-/// How a connection is secured: files in PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// The authorities that the server's certificate must be of; `None`: those of the machine.
-    pub ca: Option<PathBuf>,
-    /// The client's certificate. There is one exactly if there is a key.
-    pub cert: Option<PathBuf>,
-    /// The client's key.
-    pub key: Option<PathBuf>,
-    /// The name that the server's certificate must have; `None`: the host.
-    pub server_name: Option<String>,
-    /// Whether any certificate of the server will do.
-    pub skip_verify: bool,
-}
-
 /// Where a daemon is, and who says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -83,22 +69,13 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl Tls {
-    /// A client's certificate and key. One of them alone is as good as none
-    /// (docker/cli `cli/context/docker/load.go`).
-    pub fn with_pair(cert: Option<PathBuf>, key: Option<PathBuf>) -> Self {
-        let (cert, key) = cert.zip(key).unzip();
-        Self { cert, key, ..Self::default() }
-    }
-}
-
 /// Where docker's daemon is. `socket` is where it is if nothing says otherwise: [`DEFAULT_SOCKET`].
 pub fn docker_endpoint(
     environment: &BTreeMap<String, String>,
     home: &Path,
     socket: &Path,
 ) -> Result<Found, ConfigError> {
-    let directory = config::directory(environment, home);
+    let directory = file::directory(environment, home);
     if let Some(host) = variable(environment, "DOCKER_HOST").map(str::trim) {
         if host.is_empty() {
             return usual(environment, &directory, socket);

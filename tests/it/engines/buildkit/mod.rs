@@ -25,16 +25,17 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, panic, thread};
 
 use imgraph::digest::OciDigest;
+use imgraph::dockerconfig::credentials::Credentials;
 use imgraph::engine::buildkit::{BuildKit, Options, Target};
-use imgraph::engine::docker::credentials::Credentials;
 use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Request};
+use imgraph::registry::{Options as RegistryOptions, Registry};
 use serde_json::Value;
 
 use super::bench::{self, busybox, entries, processes, shown};
@@ -339,9 +340,11 @@ fn images_of(daemon: &Daemon, tag: &str) -> BTreeMap<String, Vec<String>> {
 pub(super) fn engine(daemon: &Daemon, root: &Path, environment: &[(&str, &str)]) -> BuildKit {
     let environment: BTreeMap<String, String> =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let credentials = Credentials::load(&environment, root).unwrap();
     let options = Options {
         target: Target::Docker(Endpoint::Unix(daemon.socket.clone())),
-        credentials: Credentials::load(&environment, root).unwrap(),
+        credentials: credentials.clone(),
+        registry: Arc::new(Registry::new(RegistryOptions::new(credentials))),
         environment,
         root: root.to_owned(),
     };

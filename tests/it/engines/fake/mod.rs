@@ -9,6 +9,7 @@ mod given;
 mod lost;
 mod patience;
 mod progress;
+mod push;
 mod session;
 mod tls;
 
@@ -21,10 +22,11 @@ use std::time::Duration;
 
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog};
+use imgraph::dockerconfig::credentials::Credentials;
 use imgraph::engine::buildkit::{BuildKit, Options, Target};
-use imgraph::engine::docker::credentials::Credentials;
 use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{Built, Cancel, Engine, EngineError, Request};
+use imgraph::registry::{self, Registry};
 
 use self::daemon::Daemon;
 use super::bench::{self, entries, shown};
@@ -69,9 +71,11 @@ impl Bench {
         endpoint: Endpoint,
         environment: BTreeMap<String, String>,
     ) -> Arc<BuildKit> {
+        let credentials = Credentials::load(&environment, home.path()).unwrap();
         let options = Options {
             target: Target::Buildkitd { endpoint, layout: home.path().join("layout") },
-            credentials: Credentials::load(&environment, home.path()).unwrap(),
+            credentials: credentials.clone(),
+            registry: Arc::new(Registry::new(registry::Options::new(credentials))),
             environment,
             root: home.path().to_owned(),
         };

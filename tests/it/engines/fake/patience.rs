@@ -2,8 +2,9 @@
 
 use std::sync::mpsc;
 
-use imgraph::engine::docker::endpoint::{Endpoint, Tls};
+use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{Cancel, Engine, EngineError};
+use imgraph::tls::Tls;
 
 use super::daemon::Mute;
 use super::{Bench, Daemon, HANGS, works};

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use imgraph::engine::docker::endpoint::{Endpoint, Tls};
+use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{Engine, EngineError};
+use imgraph::tls::Tls;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -77,7 +78,7 @@ impl Authority {
             cert: Some(self.file("client.pem")),
             key: Some(self.file("client-key.pem")),
             server_name: Some(NAME.to_owned()),
-            skip_verify: false,
+            ..Tls::default()
         }
     }
 }

@@ -20,8 +20,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::docker::ConfigError;
-use crate::engine::docker::config::{self, ConfigFile, Login, variable};
+use crate::dockerconfig::ConfigError;
+use crate::dockerconfig::file::{self, ConfigFile, Login, variable};
 use crate::process::{self, Exit};
 
 /// How long a helper may take.
@@ -95,9 +95,9 @@ impl fmt::Debug for Credential {
 impl Credentials {
     /// Reads docker's configuration. Asks no helper yet.
     pub fn load(environment: &BTreeMap<String, String>, home: &Path) -> Result<Self, ConfigError> {
-        let directory = config::directory(environment, home);
+        let directory = file::directory(environment, home);
         let text = variable(environment, "DOCKER_AUTH_CONFIG").unwrap_or_default();
-        let variable: ConfigFile = config::parse("DOCKER_AUTH_CONFIG", text.as_bytes())?;
+        let variable: ConfigFile = file::parse("DOCKER_AUTH_CONFIG", text.as_bytes())?;
         Ok(Self {
             file: directory.join("config.json").display().to_string(),
             config: ConfigFile::load(&directory)?,

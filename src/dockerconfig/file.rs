@@ -12,7 +12,7 @@ use std::{fmt, fs, io};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::docker::ConfigError;
+use crate::dockerconfig::ConfigError;
 
 /// What is read of `config.json`.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -1,7 +1,7 @@
-//! How a daemon is spoken to by TLS: whom to trust, and what to show.
+//! How daemons and registries are spoken to by TLS: whom to trust, and what to show.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::rustls::client::danger::{
@@ -16,18 +16,41 @@ use tokio_rustls::rustls::{
     ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
 };
 
-use crate::engine::docker::endpoint::Tls;
-use crate::engine::docker::stream::Protocol;
+/// How a connection is secured: files in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The authorities that the server's certificate must be of; `None`: those of the machine.
+    pub ca: Option<PathBuf>,
+    /// Authorities that are trusted beside those.
+    pub more: Vec<PathBuf>,
+    /// The client's certificate. There is one exactly if there is a key.
+    pub cert: Option<PathBuf>,
+    /// The client's key.
+    pub key: Option<PathBuf>,
+    /// The name that the server's certificate must have; `None`: the host.
+    pub server_name: Option<String>,
+    /// Whether any certificate of the server will do.
+    pub skip_verify: bool,
+}
 
-/// What rustls is told.
-pub(crate) fn config(tls: &Tls, protocol: Protocol) -> io::Result<ClientConfig> {
+impl Tls {
+    /// A client's certificate and key. One of them alone is as good as none
+    /// (docker/cli `cli/context/docker/load.go`).
+    pub fn with_pair(cert: Option<PathBuf>, key: Option<PathBuf>) -> Self {
+        let (cert, key) = cert.zip(key).unzip();
+        Self { cert, key, ..Self::default() }
+    }
+}
+
+/// What rustls is told; `protocol` is what is spoken afterwards (RFC 7301).
+pub(crate) fn config(tls: &Tls, protocol: &[u8]) -> io::Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().map_err(invalid)?;
     let builder = if tls.skip_verify {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
     } else {
-        builder.with_root_certificates(roots(tls.ca.as_deref())?)
+        builder.with_root_certificates(roots(tls)?)
     };
     let mut config = match (&tls.cert, &tls.key) {
         (Some(cert), Some(key)) => {
@@ -36,21 +59,20 @@ pub(crate) fn config(tls: &Tls, protocol: Protocol) -> io::Result<ClientConfig> 
         }
         _ => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![protocol.name().to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(config)
 }
 
-/// The authorities that are trusted: those of the file, else those of the machine.
-fn roots(ca: Option<&Path>) -> io::Result<RootCertStore> {
+/// The authorities that are trusted.
+fn roots(tls: &Tls) -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    let trusted = match ca {
-        Some(path) => certificates(path)?,
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    for certificate in trusted {
+    if tls.ca.is_none() {
         // The machine's own list may hold what rustls does not read; one of them may still do.
-        if let (Err(error), Some(path)) = (roots.add(certificate), ca) {
-            return Err(named(path, error));
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    for path in tls.ca.iter().chain(&tls.more) {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(|error| named(path, error))?;
         }
     }
     Ok(roots)
