@@ -196,9 +196,10 @@ impl Reporter {
         let run = lock(&self.run);
         let Some(watch) = &run.tally.watch else { return String::new() };
         let paused = if watch.paused { "paused; " } else { "" };
-        let how = match watch.is_settled {
-            true => watch::idle(&watch.stale),
-            false => "there is something to do".to_owned(),
+        let how = if watch.is_settled {
+            watch::idle(&watch.stale)
+        } else {
+            "there is something to do".to_owned()
         };
         format!("{paused}{}; {how}\n", watch::status(watch))
     }
