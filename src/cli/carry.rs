@@ -7,10 +7,11 @@ use std::{fs, io};
 
 use crate::cancel::Cancel;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::session::{STATE_DIR, Session};
+use crate::cli::session::Session;
 use crate::cli::settings;
 use crate::clock::{self, Timer};
 use crate::engine::Engine;
+use crate::gather::STATE_DIR;
 use crate::ledger::{Holder, Ledger, LedgerError, Lock, Resting};
 use crate::run::Options;
 use crate::signal::received;

@@ -17,14 +17,14 @@ use crate::cli::carry::{greet, interrupted, make_room, open_ledger, options};
 use crate::cli::engines::{self, Choice};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::Preview;
-use crate::cli::session::{Planned, STATE_DIR, Selected, Session, Wishes, plan, say_offline};
+use crate::cli::session::{Planned, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{self, Settings, write};
-use crate::cli::settled::{self, Settled};
+use crate::cli::settled::{self, Answers, Found, Settled};
 use crate::clock::{self, Timer};
 use crate::digest::Digest;
 use crate::event::{Event, Summary, What};
-use crate::gather::inputs;
 use crate::gather::stat::{Keep, StatCache};
+use crate::gather::{STATE_DIR, inputs};
 use crate::history::{Ended, History};
 use crate::image::ImageId;
 use crate::ledger::{self, Holder, Ledger};
@@ -48,16 +48,22 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     let choice = engines::choose(settings, &root)?;
     let stat = ManuallyDrop::new(StatCache::load(&root.join(STATE_DIR)));
     let question = settled::question(arguments, settings, (&root, &choice));
-    if let Some(question) = question {
-        let state = root.join(STATE_DIR);
-        let found = Settled::find(question, &stat, (&root, &state), &choice, settings);
-        if let Some(settled) = found.map(ManuallyDrop::new) {
+    let found = match question {
+        Some(question) => Settled::find(question, &stat, &root, (&choice, settings))?,
+        None => Found::Nothing,
+    };
+    let answers = match found {
+        Found::Settled(settled) => {
+            let settled = ManuallyDrop::new(settled);
             return Ok(exit_code(&still_settled(&settled, &choice, (arguments, settings), timer)));
         }
-    }
+        Found::Answers(answers) => answers,
+        Found::Nothing => Answers::new(),
+    };
     // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
     let stat = ManuallyDrop::into_inner(stat);
-    let session = ManuallyDrop::new(Session::with(root, choice, stat, settings)?);
+    let mut session = ManuallyDrop::new(Session::with(root, choice, stat, settings)?);
+    session.answers = answers;
     let mut selected = session.select(&arguments.selection, settings)?;
     let cancel = Cancel::default();
     raise_on_interrupt(&cancel)

@@ -10,11 +10,13 @@ use crate::cli::engines::{self, Choice};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::selection::Selection;
 use crate::cli::settings::{Settings, write};
+use crate::cli::settled::Answers;
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
 use crate::digest::{Digest, OciDigest};
 use crate::engine::{Engine, EngineError};
 use crate::fingerprint::reason::PrepareCause;
+use crate::gather::STATE_DIR;
 use crate::gather::inputs::{Disk, Gathered, Wide};
 use crate::gather::stat::StatCache;
 use crate::gather::workspace::{self, Workspace};
@@ -26,9 +28,6 @@ use crate::plan::{self, Facts, Plan, Wanted};
 use crate::reference::names_a_registry;
 use crate::report::diagnostics::{self, Look};
 use crate::report::sentence;
-
-/// The directory of the state, below the workspace root.
-pub(crate) const STATE_DIR: &str = ".imgraph";
 
 /// A workspace that a verb works on.
 pub(crate) struct Session {
@@ -42,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) stat: StatCache,
     /// The engine that would build.
     pub(crate) choice: Choice,
+    /// What it has already been asked.
+    pub(crate) answers: Answers,
     /// Whether recorded images are taken to be in its store.
     is_offline: bool,
     /// No lock file pins anything: references stand for themselves.
@@ -92,6 +93,7 @@ impl Session {
             loaded,
             stat,
             choice,
+            answers: Answers::new(),
             is_offline: settings.offline,
             pins: BTreeMap::new(),
         })
@@ -149,6 +151,7 @@ impl Session {
             loaded,
             stat,
             choice,
+            answers: Answers::new(),
             is_offline: settings.offline,
             pins: BTreeMap::new(),
         })
@@ -306,15 +309,25 @@ impl Session {
             (record.engine == self.choice.class)
                 .then(|| (*id, record.build_key, self.wanted_output(*id, record)))
         });
-        let recorded: Vec<(ImageId, Digest, Output)> = recorded.collect();
-        let outputs: Vec<&Output> = recorded.iter().map(|(_, _, output)| output).collect();
+        let mut table = BTreeMap::new();
+        let mut unasked: Vec<(ImageId, Digest, Output)> = Vec::new();
+        for (id, key, output) in recorded {
+            match self.answers.get(&output.id) {
+                Some((references, presence)) if *references == output.references => {
+                    table.insert((id, key), presence.clone());
+                }
+                _ => unasked.push((id, key, output)),
+            }
+        }
+        let outputs: Vec<&Output> = unasked.iter().map(|(_, _, output)| output).collect();
         let answers = match (outputs.is_empty(), self.is_offline) {
             (true, _) => Vec::new(),
             (false, true) => vec![Presence::Present; outputs.len()],
             (false, false) => engine.present(&outputs)?,
         };
-        let rows = recorded.iter().zip(answers);
-        Ok(PresenceTable(rows.map(|((id, key, _), answer)| ((*id, *key), answer)).collect()))
+        let keys = unasked.iter().map(|(id, key, _)| (*id, *key));
+        table.extend(keys.zip(answers));
+        Ok(PresenceTable(table))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::digest::{Digest, Hasher};
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::root::{Kind, Look, Root};
 use crate::gather::stat::{Known, StatCache};
-use crate::gather::{GatherError, hash};
+use crate::gather::{GatherError, STATE_DIR, hash};
 use crate::history::Prepared;
 use crate::layers::Prepare;
 use crate::process::{self, Exit, ProcessError};
@@ -238,7 +238,7 @@ fn matching(place: &Place<'_>, patterns: &[String]) -> Result<BTreeSet<PathBuf>,
     let is_glob = |pattern: &&String| pattern.contains(['*', '?', '[', '{']);
     let plain = patterns.iter().filter(|pattern| !is_glob(pattern));
     for path in plain.map(|pattern| plain_path(pattern)) {
-        place.observe(&root, &path, Look::Target);
+        place.observe(&root, &path, Look::TargetKind);
         if directory.join(&path).is_file() {
             found.insert(path);
         }
@@ -256,13 +256,16 @@ fn matching(place: &Place<'_>, patterns: &[String]) -> Result<BTreeSet<PathBuf>,
         for entry in fs::read_dir(&here).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = dir.join(entry.file_name());
+            if place.path.is_empty() && path == Path::new(STATE_DIR) {
+                continue; // it changes with every run
+            }
             let kind = entry.file_type().map_err(failed)?;
             if kind.is_dir() {
                 todo.push(path);
                 continue;
             }
             if kind.is_symlink() {
-                place.observe(&root, &path, Look::Target);
+                place.observe(&root, &path, Look::TargetKind);
             }
             if globs.is_match(&path) && entry.path().is_file() {
                 found.insert(path);

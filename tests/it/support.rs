@@ -382,6 +382,11 @@ pub(crate) struct Said {
 }
 
 impl Outcome {
+    /// The exit code; `None` where a signal ended it.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.code
+    }
+
     /// It ended with this exit code.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Said {

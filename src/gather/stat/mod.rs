@@ -237,6 +237,16 @@ impl Directory<'_> {
 
     /// Notes what a path in it is now, that a decision rests on; `None`: it is not there.
     pub fn note(&self, name: &[u8], look: Look, identity: Option<Identity>) {
+        let greater = match look {
+            Look::Itself | Look::Target => None,
+            Look::Kind => Some(Look::Itself),
+            Look::TargetKind => Some(Look::Target),
+        };
+        let knows_more = |look| self.find_old(name, look, identity.as_ref()).is_some();
+        if greater.is_some_and(knows_more) {
+            return;
+        }
+        let identity = identity.map(|identity| identity.as_seen(look));
         if self.find_old(name, look, identity.as_ref()).is_some()
             || !self.cache.is_settled(identity.as_ref())
         {
@@ -270,7 +280,9 @@ impl Identity {
     /// Whether a file that looks like this was left alone for long enough before a scan began, so
     /// that any later change shows.
     fn is_settled_at(&self, scan_began: Time) -> bool {
-        let newest = self.modified.max(self.changed);
+        // Nobody sets the time of the last change; a time of writing that is to come says nothing.
+        let is_to_come = self.modified > scan_began;
+        let newest = if is_to_come { self.changed } else { self.modified.max(self.changed) };
         let is_coarse = self.modified.nanos == 0 && self.changed.nanos == 0;
         newest.plus_slack(is_coarse).is_some_and(|settled| settled < scan_began)
     }
