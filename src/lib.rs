@@ -51,4 +51,5 @@ pub mod engine;
 pub mod signal;
 pub mod run;
 pub mod report;
+pub mod watch;
 pub mod cli;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache::Cache;
 use crate::cli::selection::Selection;
+pub use crate::cli::watch::args::Watch;
 use crate::image::Platform;
 use crate::layers::options::{ENTITLEMENTS, NETWORKS, PROVENANCES, host};
 
@@ -128,6 +129,8 @@ pub enum Verb {
     /// Bring images up to date: what changed, and everything that depends on it
     #[command(visible_alias = "build")]
     Rebuild(Rebuild),
+    /// Build again whenever a file is saved, until told to end
+    Watch(Watch),
     /// Show what a rebuild would do, and why
     Plan(Plan),
     /// Say why an image is out of date, or why it is not

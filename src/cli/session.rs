@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::affected::{self, Affected};
 use crate::cli::engines::{self, Choice};
@@ -15,9 +16,10 @@ use crate::diagnostic::Diagnostic;
 use crate::digest::{Digest, OciDigest};
 use crate::engine::{Engine, EngineError};
 use crate::fingerprint::reason::PrepareCause;
+use crate::gather::STATE_DIR;
 use crate::gather::inputs::{Disk, Gathered, Wide};
 use crate::gather::stat::StatCache;
-use crate::gather::{STATE_DIR, workspace};
+use crate::gather::workspace::{self, Workspace};
 use crate::graph::select::select;
 use crate::history::{History, Output, Presence, Record};
 use crate::image::{ImageId, Platform};
@@ -95,6 +97,41 @@ impl Session {
             is_offline: settings.offline,
             pins: BTreeMap::new(),
         })
+    }
+
+    /// Reads the workspace as it is now.
+    pub(crate) fn read_again(
+        &self,
+        stat: &StatCache,
+        settings: &Settings,
+    ) -> Result<Workspace, Failure> {
+        let mut workspace = workspace::read(&self.root, stat)?;
+        settings.overrule(&mut workspace.layers);
+        Ok(workspace)
+    }
+
+    /// The same for a workspace that was read again, with the engine that was chosen then. Knows
+    /// nothing of its files.
+    pub(crate) fn again(&self, workspace: Workspace) -> Self {
+        Self {
+            root: self.root.clone(),
+            state: self.state.clone(),
+            loaded: resolve(workspace, self.choice.flavour, &Platform::host()),
+            stat: StatCache::empty(),
+            choice: self.choice.clone(),
+            is_offline: self.is_offline,
+            pins: self.pins.clone(),
+        }
+    }
+
+    /// The same with other texts of some Dockerfiles. Its problems are those that are new.
+    pub(crate) fn with_texts(self, texts: BTreeMap<usize, Arc<[u8]>>) -> Self {
+        let mut workspace = self.loaded.workspace;
+        for (found, text) in texts {
+            workspace.texts[found] = text;
+        }
+        let loaded = resolve(workspace, self.choice.flavour, &Platform::host());
+        Self { loaded, ..self }
     }
 
     /// A workspace of one Dockerfile that lies anywhere. Nothing of it is remembered.
@@ -218,11 +255,16 @@ impl Session {
 
     /// What reads the disk for this workspace.
     pub(crate) fn disk<'a>(&'a self, wide: &'a Wide) -> Disk<'a> {
+        self.disk_with(&self.stat, wide)
+    }
+
+    /// The same with what somebody else knows of the files.
+    pub(crate) fn disk_with<'a>(&'a self, stat: &'a StatCache, wide: &'a Wide) -> Disk<'a> {
         Disk {
             workspace: &self.loaded.workspace,
             graph: &self.loaded.graph,
             flavour: self.choice.flavour,
-            stat: &self.stat,
+            stat,
             wide,
         }
     }

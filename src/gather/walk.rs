@@ -60,6 +60,8 @@ pub struct Tree {
     pub found: Vec<Found>,
     /// The bytes of each.
     pub texts: Vec<Arc<[u8]>>,
+    /// The directories that were listed, below the images directory, which is the empty path.
+    pub directories: Vec<String>,
     /// Directories that were left out, below the images directory, and why.
     pub hidden: BTreeMap<String, String>,
     /// What could not be read.
@@ -96,7 +98,7 @@ pub fn walk(
     let mut level = vec![Directory { path: String::new(), ignores: above }];
     while !level.is_empty() {
         let listed: Vec<Listing> = level.par_iter().map(|dir| rules.list(dir)).collect();
-        level.clear();
+        tree.directories.extend(level.drain(..).map(|dir| dir.path));
         for listing in listed {
             level.extend(listing.directories);
             links.extend(listing.links);

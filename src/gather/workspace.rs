@@ -33,6 +33,8 @@ pub struct Workspace {
     pub found: Vec<Found>,
     /// The bytes of each.
     pub texts: Vec<Arc<[u8]>>,
+    /// The directories that were searched, below the images directory, which is the empty path.
+    pub directories: Vec<String>,
     /// Directories below the images directory that were left out, and why.
     pub hidden: BTreeMap<String, String>,
     /// What is wrong so far.
@@ -69,8 +71,9 @@ pub fn read(root: &Path, seen: &StatCache) -> Result<Workspace, GatherError> {
     if tree.found.is_empty() && problems.is_empty() {
         problems.push(no_images(root, &layers));
     }
-    let Tree { found, texts, hidden, problems: _ } = tree;
-    Ok(Workspace { root: root.to_path_buf(), layers, found, texts, hidden, problems, layers_text })
+    let Tree { found, texts, directories, hidden, problems: _ } = tree;
+    let root = root.to_path_buf();
+    Ok(Workspace { root, layers, found, texts, directories, hidden, problems, layers_text })
 }
 
 /// A workspace of one Dockerfile, which may lie anywhere; its directory is root and context.
@@ -95,6 +98,7 @@ pub fn lone(file: &Path) -> Result<Workspace, GatherError> {
         layers,
         found: vec![found],
         texts: vec![Arc::from(text)],
+        directories: Vec::new(),
         hidden: BTreeMap::new(),
         problems: Vec::new(),
         layers_text: Arc::from(""),
@@ -115,6 +119,15 @@ fn no_images(root: &Path, layers: &Layers) -> Diagnostic {
 }
 
 impl Workspace {
+    /// Whether another reading of the same root found the same: the same texts in the same places.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.problems.is_empty()
+            && self.layers_text == other.layers_text
+            && self.found == other.found
+            && self.texts == other.texts
+            && self.hidden == other.hidden
+    }
+
     /// The path of a Dockerfile relative to the root.
     pub fn dockerfile_path(&self, found: usize) -> String {
         let path = &self.found[found].path;

@@ -22,6 +22,7 @@ const EFFECTS: &[(&str, &[&str])] = &[
     ("signal", &["cancel", "clock"]),
     ("run", &["cancel", "clock", "engine", "gather", "ledger"]),
     ("report", &["clock"]),
+    ("watch", &["cancel", "gather", "process"]),
 ];
 
 /// The modules that may do what `clippy.toml` forbids.
@@ -36,6 +37,7 @@ const EFFECTFUL: &[&str] = &[
     "engine",
     "report",
     "run",
+    "watch",
     "cli",
 ];
 

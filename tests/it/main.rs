@@ -27,4 +27,5 @@ mod scale;
 mod selection;
 mod settled;
 mod support;
+mod watch;
 mod widened;
