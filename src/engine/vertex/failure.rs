@@ -67,10 +67,6 @@ pub fn classify(failure: &Failure, tracker: &Tracker, dockerfile: &[u8]) -> Engi
     let instructions = instructions::scan(dockerfile);
     let scene = Scene::new(failure, tracker, &instructions);
     let message = tracker.shown(plain(&failure.message));
-    if let Some((entitlement, what)) = not_allowed(&message) {
-        let line = line::of_entitlement(entitlement, &instructions);
-        return step(&what, scene.line().or(line), None);
-    }
     if let Some((line, mistake)) = parse_error(&message) {
         return step(mistake, Some(line), None);
     }
@@ -79,6 +75,10 @@ pub fn classify(failure: &Failure, tracker: &Tracker, dockerfile: &[u8]) -> Engi
     }
     if let Some(cause) = after_command(&message) {
         return scene.step_failed(cause);
+    }
+    if let Some((entitlement, what)) = not_allowed(&message) {
+        let line = line::of_entitlement(entitlement, &instructions);
+        return step(&what, scene.line().or(line), None);
     }
     if scene.is_past_from() {
         return scene.step_failed(after_checksum(&message));
@@ -354,6 +354,19 @@ mod tests {
         ] {
             let (text, line, _) = step_of(message, "", "");
             assert_eq!((text.as_str(), line), (expected, None));
+        }
+    }
+
+    #[test]
+    fn a_command_that_speaks_of_what_is_not_allowed_is_a_failed_command() {
+        for message in [
+            "process \"/bin/sh -c echo network.host is not allowed; exit 3\" did not complete \
+             successfully: exit code: 3",
+            "executor failed running [/bin/sh -c echo network.host is not allowed; exit 3]: exit \
+             code: 3",
+        ] {
+            let (text, line, code) = step_of(message, "[one 2/2] RUN x", message);
+            assert_eq!((text.as_str(), line, code), ("RUN x: exit code 3", Some(2), Some(3)));
         }
     }
 
