@@ -27,7 +27,7 @@ mod heredoc;
 mod json;
 mod lexer;
 mod location;
-mod mount;
+pub(crate) mod mount;
 mod parser;
 mod pattern;
 mod platform;

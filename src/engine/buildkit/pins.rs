@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use crate::diagnostic::Span;
 use crate::dockerfile::reads::Reads;
-use crate::dockerfile::{self, Flavour, UseKind, reads};
+use crate::dockerfile::{self, Flavour, ImageUse, UseKind, mount, reads};
 use crate::engine::{EngineError, Parent, Request};
 use crate::image::Platform;
 use crate::reference::Reference;
@@ -102,18 +102,15 @@ fn edit(request: &Request, reads: &Reads, parents: &[&Parent]) -> Result<Vec<u8>
             return Err(unsupported(request, parent, why));
         }
         for image in uses {
-            let written = request.dockerfile.get(image.span.range()).unwrap_or_default();
-            let written = String::from_utf8_lossy(written);
             let new = match image.kind {
-                UseKind::From => parent.pinned.clone(),
-                UseKind::Copy | UseKind::Mount if written.contains(&parent.reference) => {
-                    written.replacen(&parent.reference, &parent.pinned, 1)
-                }
-                _ => {
-                    let why = "a variable names it; BuildKit 0.10 (Docker 23) can";
-                    return Err(unsupported(request, parent, why));
-                }
+                UseKind::From => Some(parent.pinned.clone()),
+                UseKind::Copy | UseKind::Mount => repointed(&request.dockerfile, image, parent),
+                UseKind::Onbuild => None,
             };
+            let new = new.ok_or_else(|| {
+                let why = "`from=` does not name it in plain words, without variables and escapes";
+                unsupported(request, parent, why)
+            })?;
             edits.push((image.span, new));
         }
     }
@@ -126,10 +123,84 @@ fn edit(request: &Request, reads: &Reads, parents: &[&Parent]) -> Result<Vec<u8>
     Ok(text)
 }
 
+/// The flag of a COPY or a RUN with the pinned reference in the place of the parent's, and all else as
+/// it was; `None` where that is at no place of it. Quotes, escapes and breaks of lines make what is
+/// written another text than what is read, so it is read again.
+fn repointed(dockerfile: &[u8], image: &ImageUse, parent: &Parent) -> Option<String> {
+    let range = image.span.range();
+    let written = str::from_utf8(dockerfile.get(range.clone())?).ok()?;
+    let mut wanted = fields(dockerfile, range.start)?;
+    let key = |field: &str| field.split_once('=').map(|(key, _)| key.to_owned());
+    let is_from = |field: &&mut String| key(field).is_some_and(|key| key.to_lowercase() == "from");
+    // Of several the last one counts (moby/buildkit `instructions/commands_runmount.go`).
+    let from = wanted.iter_mut().rfind(is_from)?;
+    *from = format!("{}={}", key(from)?, parent.pinned);
+    written.match_indices(&parent.reference).find_map(|(at, reference)| {
+        let mut new = written.to_owned();
+        new.replace_range(at..at + reference.len(), &parent.pinned);
+        let mut text = dockerfile.to_vec();
+        text.splice(range.clone(), new.bytes());
+        (fields(&text, range.start)? == wanted).then_some(new)
+    })
+}
+
+/// The fields of the flag that begins at a byte: of `--mount` those between its commas.
+fn fields(dockerfile: &[u8], start: usize) -> Option<Vec<String>> {
+    let (dockerfile, _) = dockerfile::parse(dockerfile);
+    let mut flags = dockerfile.instructions.iter().flat_map(|instruction| &instruction.flags);
+    let flag = flags.find(|flag| flag.span.range().start == start)?.text.strip_prefix("--")?;
+    match flag.strip_prefix("mount=") {
+        Some(mount) => mount::fields(mount).ok(),
+        None => Some(vec![flag.to_owned()]),
+    }
+}
+
 fn unsupported(request: &Request, parent: &Parent, why: &str) -> EngineError {
     EngineError::Unsupported(format!(
         "{}: this BuildKit cannot be given another image for `{}`: {why}",
         request.dockerfile_path.display(),
         parent.reference
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fixture;
+
+    /// What a BuildKit without named contexts is sent for a Dockerfile that names `base`.
+    fn edited(dockerfile: &str) -> Result<String, String> {
+        let parent = Parent {
+            reference: "base".into(),
+            id: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
+            pinned: "base:ig-0".into(),
+        };
+        let dockerfile = dockerfile.as_bytes().to_vec();
+        let request = Request { dockerfile, parents: vec![parent], ..fixture::request() };
+        let pins = Pins::new(&request, false, &|_| String::new()).map_err(|it| it.to_string())?;
+        Ok(String::from_utf8(pins.dockerfile).unwrap())
+    }
+
+    #[test]
+    fn of_a_flag_only_what_names_the_parent_is_replaced() {
+        for (written, sent) in [
+            ("RUN --mount=target=/base,from=base x", "RUN --mount=target=/base,from=base:ig-0 x"),
+            ("RUN --mount=from=base,target=/base x", "RUN --mount=from=base:ig-0,target=/base x"),
+            ("RUN --mount=from=base,from=base x", "RUN --mount=from=base,from=base:ig-0 x"),
+            (
+                r#"RUN --mount=\"target=/a,from=base\",\"from=base\" x"#,
+                r#"RUN --mount=\"target=/a,from=base\",\"from=base:ig-0\" x"#,
+            ),
+            ("COPY --from=base base /base", "COPY --from=base:ig-0 base /base"),
+            ("COPY --from=\"base\" base /base", "COPY --from=\"base:ig-0\" base /base"),
+        ] {
+            assert_eq!(edited(&format!("FROM a\n{written}\n")), Ok(format!("FROM a\n{sent}\n")));
+        }
+    }
+
+    #[test]
+    fn a_flag_in_which_the_parent_cannot_be_found_is_refused() {
+        let refusal = edited("FROM a\nRUN --mount=target=/base,from=ba\\\nse x\n").unwrap_err();
+        assert!(refusal.contains("another image for `base`"), "{refusal}");
+    }
 }

@@ -17,6 +17,21 @@ const TABLE: &[(&str, &str)] = &[
     ("FROM scratch\nCOPY --from=@/p:1 /who /who", "@/p:1"),
     ("FROM @busybox AS one\nFROM scratch\nCOPY --chown=1 --from=@/p /who /who", "@/p"),
     ("FROM @busybox\nRUN --mount=type=bind,from=@/p:1,target=/m cat /m/who > /who", "@/p:1"),
+    ("FROM scratch\nCOPY --from=from /who /who", "from"),
+    // What a mount says beside its image may hold the same words.
+    (
+        "FROM @busybox\nRUN --mount=type=bind,target=/mnt/base,from=base cat /mnt/base/who > /who",
+        "base",
+    ),
+    (
+        "FROM @busybox\nRUN --mount=target=/mnt/from=base,\"from=base\" cat /mnt/from=base/who > /who",
+        "base",
+    ),
+    (
+        "FROM @busybox AS base\nFROM @busybox\nRUN --mount=target=/base:latest,\\\n\
+         FROM='base:latest' cat /base:latest/who > /who",
+        "base:latest",
+    ),
     // Of a repository without a slash, called as its stage is.
     ("FROM base AS base\nFROM base", "base"),
     ("FROM base:latest AS base\nFROM scratch\nCOPY --from=base /who /who", "base:latest"),
