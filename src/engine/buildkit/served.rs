@@ -16,6 +16,8 @@ use crate::context::{Entry, EntryKind, xattr_counts, xattrs_digest};
 use crate::digest::{ContentHasher, Digest};
 use crate::engine::{EngineError, Request};
 
+/// The file of patterns that a context may have.
+const IGNORE_FILE: &str = ".dockerignore";
 /// Bytes sent at once.
 const CHUNK: usize = 256 * 1024;
 
@@ -100,8 +102,9 @@ impl Context {
     fn reads(&self, path: &str) -> bool {
         let path = path.trim_start_matches('/');
         self.sources.iter().any(|source| {
-            let rest = path.strip_prefix(source.trim_start_matches('/'));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            let source = source.trim_start_matches('/');
+            let rest = path.strip_prefix(source);
+            rest.is_some_and(|rest| source.is_empty() || rest.is_empty() || rest.starts_with('/'))
         })
     }
 
@@ -192,8 +195,12 @@ impl Served {
     pub(crate) fn answer(&self, asked: &Asked) -> Result<Vec<Stat>, String> {
         match self {
             Self::Memory(files) => Ok(files.iter().map(memory_stat).collect()),
-            // Its patterns came with the Dockerfile.
-            Self::Context(_) if asked.follow == [".dockerignore"] => Ok(Vec::new()),
+            // The frontend's own question: its patterns came with the Dockerfile.
+            Self::Context(context)
+                if asked.follow == [IGNORE_FILE] && !context.reads(IGNORE_FILE) =>
+            {
+                Ok(Vec::new())
+            }
             Self::Context(context) => {
                 let paths = context.unread(asked);
                 if !paths.is_empty() {

@@ -130,6 +130,24 @@ fn odd_names_arrive_as_they_are() {
 }
 
 #[test]
+fn an_ignore_file_is_copied_like_any_other_file() {
+    Bench::each(|bench| {
+        let tree = bench.workspace(
+            "
+            //- images/a/Dockerfile
+            FROM scratch
+            COPY .dockerignore /
+            //- images/a/.dockerignore
+            nothing
+            ",
+        );
+        bench.rebuild(&tree, "").exits(0).never_mentions("warning");
+        let image = format!("{}/a:latest", bench.tag);
+        assert_eq!(bench.text(&image, ".dockerignore"), "nothing\n");
+    });
+}
+
+#[test]
 fn a_name_that_is_not_unicode_is_said_and_nothing_is_built() {
     Bench::each(|bench| {
         let tree = bench.workspace("//- images/a/Dockerfile\nFROM scratch\nCOPY . /\n");
