@@ -12,6 +12,7 @@ pub mod cause;
 pub mod command_line;
 pub mod content;
 pub mod docker;
+mod epoch;
 #[cfg(test)]
 mod fixture;
 pub mod given;

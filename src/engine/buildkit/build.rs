@@ -21,12 +21,10 @@ use crate::engine::buildkit::session::{END_OF_PREFIX, Offer, Session};
 use crate::engine::buildkit::solve::{self, Solve};
 use crate::engine::layout::document::Blob;
 use crate::engine::vertex::progress::Tracker;
-use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request};
+use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request, epoch};
 
 /// The name of the Dockerfile that is sent, whatever it is called on the disk.
 const FILENAME: &str = "Dockerfile";
-/// The argument by which BuildKit is told the time of an image.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// What allows a RUN the network of the machine.
 const HOST: &str = "network.host";
 /// What an OCI manifest is, in the OCI's words and in Docker's.
@@ -103,7 +101,8 @@ pub(crate) async fn run(
         engine.images.tag(&id, &request.references).await?;
         output.references.clone_from(&request.references);
     }
-    let is_asked_for = abilities.has_epoch || request.epoch != 0;
+    let is_asked_for =
+        (abilities.has_epoch || request.epoch != 0) && epoch::argument(request).is_some();
     if is_asked_for && !engine.images.has_time(&id, request.epoch) {
         engine.warned.once(
             "images do not get the time that `epoch` gives them: this BuildKit ignores it",
@@ -234,8 +233,8 @@ fn frontend(
         options.insert(format!("build-arg:{name}"), value.clone());
     }
     // The exporter is told, too, but Docker's graph driver does not listen.
-    if abilities.has_epoch && !names_epoch(request) {
-        options.insert(format!("build-arg:{EPOCH}"), request.epoch.to_string());
+    if let Some(epoch) = epoch::argument(request).filter(|_| abilities.has_epoch) {
+        options.insert(format!("build-arg:{}", epoch::ARGUMENT), epoch);
     }
     for (name, value) in &request.labels {
         options.insert(format!("label:{name}"), value.clone());
@@ -265,12 +264,6 @@ fn frontend(
         options.insert("frontend.caps".to_owned(), needs.to_owned());
     }
     options
-}
-
-/// Whether a build has a use of its own for the argument that gives an image its time.
-fn names_epoch(request: &Request) -> bool {
-    let mut words = request.dockerfile.windows(EPOCH.len());
-    request.args.contains_key(EPOCH) || words.any(|word| word == EPOCH.as_bytes())
 }
 
 /// An image of the daemon's store is used as it is there, and others are pulled where they are

@@ -7,10 +7,7 @@ use crate::digest::Digest;
 use crate::engine::buildx::builder::Builder;
 use crate::engine::command_line::Words;
 use crate::engine::given::Flags;
-use crate::engine::{CacheUse, Request};
-
-/// The build argument by which BuildKit is told the time of an image.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
+use crate::engine::{CacheUse, Request, epoch};
 
 /// The files of a build in its own directory.
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +79,8 @@ pub fn build(
     if let Some(target) = &request.target {
         words.pair("--target", target);
     }
-    if !request.args.contains_key(EPOCH) {
-        words.pair("--build-arg", format!("{EPOCH}={}", request.epoch));
+    if let Some(epoch) = epoch::argument(request) {
+        words.pair("--build-arg", format!("{}={epoch}", epoch::ARGUMENT));
     }
     let hidden = words.build_arguments(&request.args, &given.variables);
     for (name, value) in &request.labels {

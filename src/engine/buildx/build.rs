@@ -13,7 +13,7 @@ use crate::engine::buildx::output::Output;
 use crate::engine::buildx::{Buildx, failure, handover, registry};
 use crate::engine::given::Given;
 use crate::engine::staging::{Staged, Transfer};
-use crate::engine::{Built, Cancel, EngineError, Parent, Progress, Request};
+use crate::engine::{Built, Cancel, EngineError, Parent, Progress, Request, epoch};
 use crate::process::{self, Exit};
 
 /// Patterns that leave nothing out. An empty file would count as none.
@@ -40,6 +40,8 @@ pub fn run(
     let (arguments, hidden) = arguments::build(request, builder, name, &pins.contexts, &given);
     let mut command = engine.program.command();
     command.args(arguments).envs(hidden).env("BUILDX_METADATA_PROVENANCE", "disabled");
+    // buildx makes a build argument of the variable, where there is none.
+    command.env_remove(epoch::ARGUMENT);
 
     let mut output = Output::new(&request.parents);
     let ended =

@@ -397,6 +397,17 @@ fn values_of_arguments_and_secrets_arrive() {
 }
 
 #[test]
+fn a_dockerfile_with_a_time_of_its_own_is_left_alone() {
+    let Some(bench) = Bench::new() else { return };
+    fs::write(bench.context().join("f5"), "f\n").unwrap();
+    let dockerfile = "FROM BASE\nARG SOURCE_DATE_EPOCH=5\nCOPY f$SOURCE_DATE_EPOCH /f\n\
+        RUN echo $SOURCE_DATE_EPOCH\n";
+    let mut request = bench.with_context(dockerfile, "a:1");
+    request.cache = CacheUse::Bypass;
+    assert_eq!(bench.logs(&request), ["5"]);
+}
+
+#[test]
 fn outputs_are_found_tagged_and_removed() {
     for daemon in DAEMONS {
         let Some(bench) = Bench::on(daemon) else { return };
