@@ -1,13 +1,19 @@
 //! The file `index.json`: read again when it is another one, and replaced as a whole.
 //!
-//! It grows with the images, and is looked at or changed with each of them.
-#![expect(clippy::disallowed_methods, reason = "reads a file of the layout")]
+//! It grows with the images, and is looked at or changed with each of them. The directory of a cache may
+//! be that of several processes, and of buildx: who changes the index has an exclusive `flock` on
+//! `index.json.lock`, as BuildKit's client has (moby/buildkit `client/ociindex/ociindex.go`). That one does
+//! not wait for it, and removes the file when it is done; we wait, and leave it. Readers need no lock
+//! against us.
+#![expect(clippy::disallowed_methods, reason = "reads and locks files of the layout")]
 
-use std::fs::{self, Metadata};
-use std::io;
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{io, process};
+
+use rustix::io::Errno;
 
 use crate::engine::EngineError;
 use crate::engine::layout::blobs::replace;
@@ -50,6 +56,7 @@ impl IndexFile {
         change: impl FnOnce(&mut Index) -> bool,
     ) -> Result<(), EngineError> {
         let mut known = self.lock();
+        let _others = Locked::new(&self.path.with_file_name("index.json.lock"))?;
         if !change(self.fresh(&mut known)?) {
             return Ok(());
         }
@@ -99,9 +106,50 @@ impl IndexFile {
     }
 }
 
+/// Keeps other processes from changing an index, until it is dropped.
+struct Locked(File);
+
+impl Locked {
+    /// Waits for it. On a file system without locks there is none to be had.
+    fn new(path: &Path) -> Result<Option<Self>, EngineError> {
+        let failed = |source| EngineError::File { action: "lock", path: path.to_owned(), source };
+        loop {
+            let mut options = File::options();
+            let file = options.read(true).write(true).create(true).truncate(false).open(path);
+            let file = file.map_err(failed)?;
+            match file.lock() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if has_no_locks(&error) => return Ok(None),
+                Err(error) => return Err(failed(error)),
+            }
+            // Whoever had it before may have removed the file that we waited for.
+            let there = path.metadata().map(|there| (there.dev(), there.ino())).ok();
+            let ours = file.metadata().map_err(failed)?;
+            if there == Some((ours.dev(), ours.ino())) {
+                return Ok(Some(Self(file)));
+            }
+        }
+    }
+}
+
+impl Drop for Locked {
+    /// Closing the file is not always enough: a program that is being started has it open, too.
+    fn drop(&mut self) {
+        self.0.unlock().unwrap_or_default();
+    }
+}
+
+/// NFS without a lock daemon answers ENOLCK, others ENOSYS or EOPNOTSUPP.
+fn has_no_locks(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP))
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<Metadata, EngineError> {
     let failed = |source| EngineError::File { action: "write", path: path.to_owned(), source };
-    replace(path, path.with_extension("new"), bytes).map_err(failed)
+    // Where there are no locks, others may be at it.
+    let beside = path.with_extension(format!("{}.new", process::id()));
+    replace(path, beside, bytes).map_err(failed)
 }
 
 fn stamp(file: &Metadata) -> Stamp {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! oci-layout     says that it is one
-//! index.json     an entry for every reference, and what others put there
+//! index.json     an entry for every reference, and what others put there; changed by who has
+//!                locked index.json.lock
 //! blobs/sha256/  manifests, configs and layers
 //! ingest/        what is being written; it is there while a run writes, and after one was killed
 //! ```

@@ -411,6 +411,32 @@ fn only_blobs_are_handed_out() {
     }
 }
 
+/// As two processes have it: neither knows what the other holds.
+#[test]
+fn what_two_processes_write_into_one_directory_is_all_there() {
+    const TAGS: usize = 20;
+    let bench = Bench::new();
+    let image = bench.image(&["one"]);
+    let descriptor = bench.descriptor(MANIFEST, &image.id).to_string();
+    thread::scope(|scope| {
+        for process in ["a", "b", "c"] {
+            let other = Layout::new(bench.home.path().join("oci"));
+            let descriptor = &descriptor;
+            scope.spawn(move || {
+                for number in 0..TAGS {
+                    other.point(&format!("{process}{number}"), descriptor).unwrap();
+                }
+            });
+        }
+    });
+    let missing = ["a", "b", "c"]
+        .iter()
+        .flat_map(|process| (0..TAGS).map(move |number| format!("{process}{number}")));
+    let missing: Vec<String> =
+        missing.filter(|tag| bench.layout.find(tag).unwrap().is_none()).collect();
+    assert_eq!(missing, [] as [String; 0]);
+}
+
 #[test]
 fn how_a_layer_is_packed_does_not_count() {
     let bench = Bench::new();
