@@ -305,8 +305,22 @@ fn patiently<T>(
 
 /// Checks that what was hashed is what was built, finds the content id, and moves the references.
 fn finish(shared: Shared<'_>, job: &Job, built: Option<(Built, u64)>) -> Result<Outcome, Stop> {
+    let Some((built, duration)) = built else {
+        return shared.disk.entries(job.id).map(Outcome::Moved).map_err(Stop::Context);
+    };
+    let id = &built.output.id;
+    let is_known = job.previous.as_ref().is_some_and(|previous| previous.output.id == *id);
+    let outcome = accept(shared, job, &built, duration);
+    if outcome.is_err() && !is_known {
+        // Nobody will ever ask for it. What went wrong first is what is told.
+        shared.engine.remove(id).unwrap_or_default();
+    }
+    outcome
+}
+
+/// The same for an image that was built, which the store is rid of if it comes to nothing.
+fn accept(shared: Shared<'_>, job: &Job, built: &Built, duration: u64) -> Result<Outcome, Stop> {
     let now = shared.disk.entries(job.id).map_err(Stop::Context)?;
-    let Some((built, duration)) = built else { return Ok(Outcome::Moved(now)) };
     if now != job.request.files {
         shared.engine.remove(&built.output.id)?;
         return Ok(Outcome::Moved(now));
@@ -314,7 +328,6 @@ fn finish(shared: Shared<'_>, job: &Job, built: Option<(Built, u64)>) -> Result<
     if let Some((limit, layer)) = &job.size_limit
         && built.output.size > *limit
     {
-        shared.engine.remove(&built.output.id)?;
         return Err(Stop::TooLarge(too_large(built.output.size, *limit, layer)));
     }
     let known = known_layers(shared, &built.output);

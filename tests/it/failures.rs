@@ -57,6 +57,18 @@ fn a_failed_rebuild_leaves_the_earlier_build_where_it_is() {
 }
 
 #[test]
+fn an_image_that_was_built_for_nothing_is_taken_away() {
+    let tree = tree_with("[image.base]\nduration = '1s'\n");
+    let mut run = tree.start("rebuild base --json");
+    run.wait_for_build("base");
+    tree.remove("images/base/packages.txt");
+    run.finish().exits(1);
+    let store = tree.read(".imgraph/simulate.ndjson");
+    let last = store.lines().last().unwrap();
+    assert!(last.starts_with("{\"remove\":"), "{store}");
+}
+
+#[test]
 fn rerun_last_takes_up_what_failed_and_what_was_blocked() {
     let tree = tree_with(JRE_FAILS);
     tree.rebuild("").exits(1);

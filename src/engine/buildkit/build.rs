@@ -22,6 +22,7 @@ use crate::engine::buildkit::solve::{self, Solve};
 use crate::engine::layout::document::Blob;
 use crate::engine::vertex::progress::Tracker;
 use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request, epoch};
+use crate::history::Output;
 
 /// The name of the Dockerfile that is sent, whatever it is called on the disk.
 const FILENAME: &str = "Dockerfile";
@@ -74,7 +75,7 @@ pub(crate) async fn run(
         cache: caches.options.clone(),
     };
     let mut tracker = Tracker::new(&request.parents);
-    let (solved, written) =
+    let (solved, mut written) =
         solve::solve(&link, &session, solve, cancel, (&mut tracker, &mut *progress)).await;
     let trouble = match &*context.served {
         Served::Context(context) => context.take_trouble(),
@@ -84,32 +85,48 @@ pub(crate) async fn run(
         (_, Some(trouble)) => Err(trouble),
         (solved, None) => solved.map_err(|ended| solve::meaning(ended, &tracker, &pins.dockerfile)),
     };
-    let answer = match solved {
-        Ok(answer) => answer,
+    let output = match solved {
+        Ok(answer) => {
+            if let Some(manifest) = answer.exporter_response.get("cache.manifest") {
+                caches.note_written(manifest, |text| warned.once(text, progress));
+            }
+            written.extend(built_id(&answer));
+            named(engine, request, &answer).await
+        }
+        Err(error) => Err(error),
+    };
+    let output = match output {
+        Ok(output) => output,
         Err(error) => {
             engine.images.clear(&written).await;
             return Err(error);
         }
     };
-    if let Some(manifest) = answer.exporter_response.get("cache.manifest") {
-        caches.note_written(manifest, |text| warned.once(text, progress));
-    }
-    let id = built_id(&answer)?;
-    let mut output = engine.images.output(&id).await?;
-    output.manifest = output.manifest.or_else(|| built_manifest(&answer));
-    if !request.references.is_empty() {
-        engine.images.tag(&id, &request.references).await?;
-        output.references.clone_from(&request.references);
-    }
     let is_asked_for =
         (abilities.has_epoch || request.epoch != 0) && epoch::argument(request).is_some();
-    if is_asked_for && !engine.images.has_time(&id, request.epoch) {
+    if is_asked_for && !engine.images.has_time(&output.id, request.epoch) {
         engine.warned.once(
             "images do not get the time that `epoch` gives them: this BuildKit ignores it",
             progress,
         );
     }
     Ok(Built { output, steps: tracker.steps(), cached_steps: tracker.cached_steps() })
+}
+
+/// The image that was built, with the references of the request.
+async fn named(
+    engine: &BuildKit,
+    request: &Request,
+    answer: &SolveResponse,
+) -> Result<Output, EngineError> {
+    let id = built_id(answer)?;
+    let mut output = engine.images.output(&id).await?;
+    output.manifest = output.manifest.or_else(|| built_manifest(answer));
+    if !request.references.is_empty() {
+        engine.images.tag(&id, &request.references).await?;
+        output.references.clone_from(&request.references);
+    }
+    Ok(output)
 }
 
 /// The session of a build: that of the run for builds that are given the same, else its own.

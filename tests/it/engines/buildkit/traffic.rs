@@ -1,5 +1,6 @@
 //! How much is asked of a daemon, counted on the way to it.
 
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::os::unix::net::UnixListener;
@@ -21,10 +22,30 @@ struct Noted {
     requests: Mutex<Vec<String>>,
     open: AtomicUsize,
     is_over: AtomicBool,
+    /// Requests that are not handed on, by a part of their first line: each once.
+    troubles: Mutex<Vec<(&'static str, Trouble)>>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Its connection ends.
+    Cut,
+    /// It is never answered.
+    Silence,
 }
 
 impl Proxy {
     pub(super) fn new(bench: &Bench) -> Self {
+        Self::with(bench, |bytes| Cow::Borrowed(bytes))
+    }
+
+    /// One through which the files of the store are not found: so that images are exported.
+    pub(super) fn without_files(bench: &Bench) -> Self {
+        Self::with(bench, hidden)
+    }
+
+    fn with(bench: &Bench, answers: for<'b> fn(&'b [u8]) -> Cow<'b, [u8]>) -> Self {
         let socket = bench.home.path().join("proxy.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let noted: Arc<Noted> = Arc::default();
@@ -39,7 +60,7 @@ impl Proxy {
                 noted.open.fetch_add(1, Ordering::SeqCst);
                 let (from, to) = (daemon.try_clone().unwrap(), client.try_clone().unwrap());
                 let noted = Arc::clone(&noted);
-                thread::spawn(move || pass(from, to, |_| ()));
+                thread::spawn(move || pass(from, to, move |bytes| Some(answers(bytes))));
                 thread::spawn(move || {
                     pass(client, daemon, |bytes| noted.requests(bytes));
                     noted.open.fetch_sub(1, Ordering::SeqCst);
@@ -52,6 +73,11 @@ impl Proxy {
     /// What was asked since the last time.
     pub(super) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.noted.requests.lock().unwrap())
+    }
+
+    /// Says what becomes of the next request with these words in its first line.
+    pub(super) fn troubles(&self, words: &'static str, trouble: Trouble) {
+        self.noted.troubles.lock().unwrap().push((words, trouble));
     }
 
     fn open(&self) -> usize {
@@ -67,24 +93,48 @@ impl Drop for Proxy {
 }
 
 impl Noted {
-    fn requests(&self, bytes: &[u8]) {
+    /// What is handed on; `None` ends the connection.
+    fn requests<'b>(&self, bytes: &'b [u8]) -> Option<Cow<'b, [u8]>> {
         let text = String::from_utf8_lossy(bytes);
         for line in text.lines().filter_map(|line| line.strip_suffix(" HTTP/1.1")) {
             let what = line.split('?').next().unwrap_or(line);
             self.requests.lock().unwrap().push(what.to_owned());
+            let mut troubles = self.troubles.lock().unwrap();
+            if let Some(row) = troubles.iter().position(|(words, _)| line.contains(words)) {
+                return match troubles.remove(row).1 {
+                    Trouble::Cut => None,
+                    Trouble::Silence => Some(Cow::Borrowed(&[])),
+                };
+            }
         }
+        Some(Cow::Borrowed(bytes))
     }
 }
 
+/// An answer of the daemon that does not say where its files are: so that they are asked for.
+fn hidden(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const SAID: &[u8] = b"\"DockerRootDir\":\"/";
+    let Some(at) = bytes.windows(SAID.len()).position(|words| words == SAID) else {
+        return Cow::Borrowed(bytes);
+    };
+    let mut bytes = bytes.to_vec();
+    bytes[at + SAID.len() - 1] = b'-';
+    Cow::Owned(bytes)
+}
+
 /// Hands bytes on until one side has ended.
-fn pass(mut from: UnixStream, mut to: UnixStream, note: impl Fn(&[u8])) {
+fn pass(
+    mut from: UnixStream,
+    mut to: UnixStream,
+    note: impl for<'b> Fn(&'b [u8]) -> Option<Cow<'b, [u8]>>,
+) {
     let mut bytes = vec![0; 64 * 1024];
     loop {
         match from.read(&mut bytes) {
             Ok(0) => break,
             Ok(length) => {
-                note(&bytes[..length]);
-                if to.write_all(&bytes[..length]).is_err() {
+                let Some(bytes) = note(&bytes[..length]) else { break };
+                if to.write_all(&bytes).is_err() {
                     break;
                 }
             }
@@ -148,5 +198,24 @@ fn connections_do_not_pile_up() {
         settled(3); // for calls of the API, for calls of BuildKit, and a session where one is kept
         drop(engine);
         settled(0);
+    });
+}
+
+#[test]
+fn an_image_that_is_built_and_then_cannot_be_named_or_asked_for_is_taken_away() {
+    Bench::each(|bench| {
+        let proxy = Proxy::new(bench);
+        let daemon = Daemon { socket: proxy.socket.clone(), ..bench.daemon.clone() };
+        let engine = engine(&daemon, bench.home.path(), &[]);
+        let before = bench.images();
+        for (number, words) in ["/tag?", "/json"].into_iter().enumerate() {
+            let dockerfile = format!("FROM @busybox\nENV A={number}\n");
+            let references = vec![bench.named("@/a:1")];
+            let request = Request { references, ..bench.request(&dockerfile) };
+            proxy.troubles(words, Trouble::Cut);
+            let ended = engine.build(&request, &Cancel::default(), &mut |_| {});
+            assert!(matches!(ended, Err(EngineError::Unavailable(_))), "{words}: {ended:?}");
+            assert_eq!(bench.images(), before, "{words}");
+        }
     });
 }
