@@ -22,8 +22,14 @@ use tokio::sync::mpsc::{self, Receiver};
 use crate::engine::docker::endpoint::Endpoint;
 use crate::engine::docker::stream::{Protocol, Stream};
 
-/// How long an answer to a question may take. Deleting or exporting an image may take longer.
+/// How long an answer to a question may take, and the next piece of one that has begun.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long the answer may take to what is work: the layers of an image are deleted before it is said,
+/// all of an image is packed before the first byte of it is exported (moby `image/tarexport/save.go`),
+/// and a registry may be slow.
+const WORKING: Duration = Duration::from_mins(10);
+/// How long an upgrade may take, for which the daemon has nothing to do: as long as BuildKit itself may.
+const UPGRADING: Duration = Duration::from_secs(20);
 
 /// A Docker Engine.
 #[derive(Debug)]
@@ -217,13 +223,13 @@ impl Api {
     /// Points a reference at an image, moving it if it exists.
     pub async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), ApiError> {
         let path = format!("/images/{image}/tag?repo={}&tag={}", escaped(repository), escaped(tag));
-        self.call(Method::POST, &path, &BTreeMap::new()).await?;
+        self.call(Method::POST, &path, PATIENCE).await?;
         Ok(())
     }
 
     /// Removes an image, if nothing refers to it or runs on it: `false` where that is so.
     pub async fn remove(&self, image: &str) -> Result<bool, ApiError> {
-        match self.call(Method::DELETE, &format!("/images/{image}"), &BTreeMap::new()).await {
+        match self.call(Method::DELETE, &format!("/images/{image}"), WORKING).await {
             Ok(_) => Ok(true),
             Err(ApiError::Refused { status: 404, .. }) => Ok(true),
             Err(ApiError::Refused { status: 409, .. }) => Ok(false),
@@ -238,12 +244,13 @@ impl Api {
         read: impl FnOnce(&mut dyn Read) -> io::Result<T> + Send + 'static,
     ) -> Result<T, ApiError> {
         let path = format!("/images/{image}/get");
-        let (response, _) = self.send(Method::GET, &path, &BTreeMap::new(), Keep::Never).await?;
+        let (headers, keep) = (BTreeMap::new(), Keep::Never);
+        let sent = self.send(Method::GET, &path, &headers, keep);
+        let (response, _) = within(WORKING, &path, sent).await?;
         let (sender, receiver) = mpsc::channel(4);
         let reading = tokio::task::spawn_blocking(move || read(&mut Pieces::new(receiver)));
         let mut body = response.into_body();
-        while let Some(frame) = body.frame().await {
-            let piece = frame.map(|frame| frame.into_data().unwrap_or_default());
+        while let Some(piece) = piece(&mut body, PATIENCE, &path).await.transpose() {
             if sender.send(piece.map_err(io::Error::other)).await.is_err() {
                 break; // it has read enough
             }
@@ -285,11 +292,11 @@ impl Api {
         said: &mut dyn FnMut(Said),
     ) -> Result<(), ApiError> {
         let headers = BTreeMap::from([("X-Registry-Auth", vec![credential.to_owned()])]);
-        let (response, _) = self.send(Method::POST, path, &headers, Keep::Never).await?;
+        let sent = self.send(Method::POST, path, &headers, Keep::Never);
+        let (response, _) = within(WORKING, path, sent).await?;
         let mut body = response.into_body();
         let mut open = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let piece = frame.map_err(|error| broken(&error))?.into_data().unwrap_or_default();
+        while let Some(piece) = piece(&mut body, WORKING, path).await? {
             open.extend_from_slice(&piece);
             while let Some(end) = open.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = open.drain(..=end).collect();
@@ -310,17 +317,20 @@ impl Api {
         let mut headers = headers.clone();
         headers.insert("Connection", vec!["Upgrade".to_owned()]);
         headers.insert("Upgrade", vec!["h2c".to_owned()]);
-        let (response, _) = self.send(Method::POST, path, &headers, Keep::Never).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let status = response.status();
-            return Err(ApiError::Answer(format!("{status} to an upgrade of {path}")));
-        }
-        let upgraded = hyper::upgrade::on(response).await.map_err(|error| broken(&error))?;
+        let upgraded = async {
+            let (response, _) = self.send(Method::POST, path, &headers, Keep::Never).await?;
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let status = response.status();
+                return Err(ApiError::Answer(format!("{status} to an upgrade of {path}")));
+            }
+            hyper::upgrade::on(response).await.map_err(|error| broken(&error))
+        };
+        let upgraded = within(UPGRADING, path, upgraded).await?;
         Ok(Stream::new(TokioIo::new(upgraded)))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        let body = self.call(Method::GET, path, &BTreeMap::new()).await?;
+        let body = self.call(Method::GET, path, PATIENCE).await?;
         serde_json::from_slice(&body).map_err(|error| ApiError::Answer(format!("{path}: {error}")))
     }
 
@@ -329,21 +339,21 @@ impl Api {
         &self,
         method: Method,
         path: &str,
-        headers: &BTreeMap<&'static str, Vec<String>>,
+        patience: Duration,
     ) -> Result<Bytes, ApiError> {
         let answer = async {
-            let (response, sender) = self.send(method, path, headers, Keep::Open).await?;
+            let headers = BTreeMap::new();
+            let (response, sender) = self.send(method, path, &headers, Keep::Open).await?;
             let body = response.into_body().collect().await.map_err(|error| broken(&error))?;
             if let Some(sender) = sender {
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
             }
             Ok(body.to_bytes())
         };
-        let late = |_| ApiError::Connection(format!("no answer to {path} within a minute"));
-        tokio::time::timeout(PATIENCE, answer).await.map_err(late)?
+        within(patience, path, answer).await
     }
 
-    /// Sends a request and reads the head of its answer. A refusal is an error.
+    /// Sends a request and reads the head of its answer. A refusal is an error. Waits for ever.
     async fn send(
         &self,
         method: Method,
@@ -404,6 +414,33 @@ impl Api {
 enum Keep {
     Open,
     Never,
+}
+
+/// Waits for an answer to what is asked at a path, and not for ever.
+async fn within<T>(
+    patience: Duration,
+    path: &str,
+    answer: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let late = |_| {
+        let (path, seconds) = (path.split('?').next().unwrap_or(path), patience.as_secs());
+        let text = format!("the Docker Engine gives no answer to {path} within {seconds} s");
+        ApiError::Connection(text)
+    };
+    tokio::time::timeout(patience, answer).await.map_err(late)?
+}
+
+/// The next piece of a body; `None` at its end.
+async fn piece(
+    body: &mut Incoming,
+    patience: Duration,
+    path: &str,
+) -> Result<Option<Bytes>, ApiError> {
+    let piece = async {
+        let frame = body.frame().await.transpose().map_err(|error| broken(&error))?;
+        Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    };
+    within(patience, path, piece).await
 }
 
 fn unreachable(endpoint: &Endpoint, error: &io::Error) -> ApiError {

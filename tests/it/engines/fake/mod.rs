@@ -24,7 +24,6 @@ use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog};
 use imgraph::dockerconfig::credentials::Credentials;
 use imgraph::engine::buildkit::{BuildKit, Options, Target};
-use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{Built, Cancel, Engine, EngineError, Request};
 use imgraph::registry::{self, Registry};
 
@@ -62,18 +61,19 @@ impl Bench {
     ) -> Self {
         let endpoint = daemon.endpoint.clone();
         fs::create_dir(home.path().join("context")).unwrap();
-        let engine = Self::engine(&home, endpoint, environment);
+        let target = Target::Buildkitd { endpoint, layout: home.path().join("layout") };
+        let engine = Self::engine(&home, target, environment);
         Self { home, daemon, engine }
     }
 
     fn engine(
         home: &tempfile::TempDir,
-        endpoint: Endpoint,
+        target: Target,
         environment: BTreeMap<String, String>,
     ) -> Arc<BuildKit> {
         let credentials = Credentials::load(&environment, home.path()).unwrap();
         let options = Options {
-            target: Target::Buildkitd { endpoint, layout: home.path().join("layout") },
+            target,
             credentials: credentials.clone(),
             registry: Arc::new(Registry::new(registry::Options::new(credentials))),
             environment,

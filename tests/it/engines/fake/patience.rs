@@ -2,6 +2,7 @@
 
 use std::sync::mpsc;
 
+use imgraph::engine::buildkit::Target;
 use imgraph::engine::docker::endpoint::Endpoint;
 use imgraph::engine::{Cancel, Engine, EngineError};
 use imgraph::tls::Tls;
@@ -27,9 +28,18 @@ fn mute(how: Mute, with_tls: bool, after_a_build: bool) -> Bench {
     bench
 }
 
+/// The same with a socket that is taken for Docker's.
+fn mute_docker() -> Bench {
+    let bench = mute(Mute::Connections, false, false);
+    let engine =
+        Bench::engine(&bench.home, Target::Docker(bench.daemon.endpoint.clone()), [].into());
+    Bench { engine, ..bench }
+}
+
 /// What does not answer, when, and what is said of it.
-fn silences() -> [(Bench, &'static str); 5] {
+fn silences() -> [(Bench, &'static str); 6] {
     [
+        (mute_docker(), "the Docker Engine gives no answer to /grpc within 20 s"),
         (mute(Mute::Connections, true, false), "no answer within 10 s"),
         (mute(Mute::Connections, false, false), "BuildKit gives no answer within 20 s"),
         (mute(Mute::Info, false, false), "BuildKit gives no answer within 20 s"),
