@@ -56,11 +56,13 @@ pub trait Engine: Send + Sync {
     fn present(&self, outputs: &[&Output]) -> Result<Vec<Presence>, EngineError>;
 
     /// The content id of an image, engine-independent. Layers in `known` are not read again; what
-    /// was read is returned, to be remembered.
+    /// was read is returned, to be remembered. Gives up when `cancel` is raised, at the latest when
+    /// what it is reading has been read.
     fn content(
         &self,
         built: &Built,
         known: &BTreeMap<OciDigest, Digest>,
+        cancel: &Cancel,
     ) -> Result<Content, EngineError>;
 
     /// Points references at an image of the store, moving them where they exist.

@@ -6,11 +6,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
-use crate::engine::EngineError;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::engine::{Cancel, EngineError};
 use crate::process::{self, Exit, ProcessError};
+
+/// How often a raised cancel is looked for.
+const TICK: Duration = Duration::from_millis(50);
 
 /// The program, always with the same arguments before those of its verbs.
 #[derive(Clone, Debug)]
@@ -50,28 +58,46 @@ impl Program {
         Err(failed(&what, &error))
     }
 
-    /// Runs it and hands its standard output to `read` while it runs.
+    /// Runs it and hands its standard output to `read` while it runs. When `cancel` is raised, its
+    /// process group is killed.
     pub fn stream<T>(
         &self,
         arguments: &[&str],
+        cancel: &Cancel,
         read: impl FnOnce(&mut dyn io::Read) -> io::Result<T>,
     ) -> Result<T, EngineError> {
         let mut command = self.command();
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
         let what = shown(&command);
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child =
             command.spawn().map_err(|source| self.not_run(&ProcessError { program, source }))?;
         let (output, mut errors) = (child.stdout.take(), child.stderr.take());
+        let group = Pid::from_child(&child);
+        let (reading, read_all) = mpsc::channel::<()>();
         let (answer, error) = std::thread::scope(|scope| {
             let error = scope.spawn(|| errors.as_mut().map(io::read_to_string));
+            scope.spawn(move || {
+                while read_all.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                    if cancel.is_raised() {
+                        kill_process_group(group, Signal::KILL).unwrap_or_default();
+                        return;
+                    }
+                }
+            });
             let answer = match output {
                 Some(mut output) => read(&mut output), // closed then: it must not wait for a reader
                 None => read(&mut io::empty()),
             };
-            (answer, error.join().ok().flatten().and_then(Result::ok).unwrap_or_default())
+            let error = error.join().ok().flatten().and_then(Result::ok).unwrap_or_default();
+            drop(reading);
+            (answer, error)
         });
         let status = child.wait().map_err(|source| broken(&what, &source))?;
+        if !status.success() && cancel.is_raised() {
+            return Err(EngineError::Cancelled);
+        }
         if !status.success() && (answer.is_ok() || !error.is_empty()) {
             return Err(failed(&what, &error));
         }

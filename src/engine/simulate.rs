@@ -236,6 +236,7 @@ impl Engine for Simulate {
         &self,
         built: &Built,
         known: &BTreeMap<OciDigest, Digest>,
+        _: &Cancel,
     ) -> Result<Content, EngineError> {
         let mut hasher = Hasher::new("simulated content");
         let mut layers = Vec::new();

@@ -331,9 +331,9 @@ fn accept(shared: Shared<'_>, job: &Job, built: &Built, duration: u64) -> Result
         return Err(Stop::TooLarge(too_large(built.output.size, *limit, layer)));
     }
     let known = known_layers(shared, &built.output);
-    let Content { id: content, layers } = shared.engine.content(&built, &known)?;
+    let Content { id: content, layers } = shared.engine.content(built, &known, shared.cancel)?;
     lock(shared.layers).extend(layers.iter().cloned());
-    let (output, unchanged) = keep(shared.engine, job, &built, content)?;
+    let (output, unchanged) = keep(shared.engine, job, built, content)?;
     Ok(Outcome::Done(Box::new(Done {
         output,
         content,

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::digest::{Digest, OciDigest};
 use crate::engine::buildah::store::{Layer, Store};
 use crate::engine::program::Program;
-use crate::engine::{EngineError, content, tarsplit};
+use crate::engine::{Cancel, EngineError, content, tarsplit};
 
 /// The digests of these layers of an image, read from the store. Those that cannot be read so are
 /// returned as well: their files belong to others, or the driver is not known.
@@ -40,10 +40,11 @@ pub fn from_program(
     program: &Program,
     image: &OciDigest,
     layers: &BTreeSet<OciDigest>,
+    cancel: &Cancel,
 ) -> Result<BTreeMap<OciDigest, Digest>, EngineError> {
     let arguments =
         ["push", "--quiet", "--disable-compression", image.hex(), "docker-archive:/dev/stdout"];
-    let digests = program.stream(&arguments, |archive| from_archive(archive, layers))?;
+    let digests = program.stream(&arguments, cancel, |archive| from_archive(archive, layers))?;
     match layers.iter().find(|id| !digests.contains_key(*id)) {
         None => Ok(digests),
         Some(id) => {

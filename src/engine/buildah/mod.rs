@@ -206,6 +206,7 @@ impl Engine for Buildah {
         &self,
         built: &Built,
         known: &BTreeMap<OciDigest, Digest>,
+        cancel: &Cancel,
     ) -> Result<Content, EngineError> {
         let store = self.store()?;
         let images = store.images()?;
@@ -226,7 +227,8 @@ impl Engine for Buildah {
             config.diff_ids.iter().zip(chain).filter(|(id, _)| !known.contains_key(id)).collect();
         let (mut read, unread) = layers::from_store(store, &unknown);
         if !unread.is_empty() {
-            read.append(&mut layers::from_program(&self.program, &built.output.id, &unread)?);
+            let id = &built.output.id;
+            read.append(&mut layers::from_program(&self.program, id, &unread, cancel)?);
         }
         let digest = |id: &OciDigest| known.get(id).or_else(|| read.get(id)).copied();
         let digests: Vec<Digest> = config.diff_ids.iter().filter_map(digest).collect();

@@ -205,11 +205,12 @@ impl Engine for BuildKit {
         &self,
         built: &Built,
         known: &BTreeMap<OciDigest, Digest>,
+        cancel: &Cancel,
     ) -> Result<Content, EngineError> {
-        self.wait(async {
+        self.wait(solve::unless_cancelled(cancel, async {
             let files = self.abilities().await?.files.as_ref();
             self.images.content(built, known, files).await
-        })
+        }))
     }
 
     fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError> {

@@ -93,7 +93,7 @@ fn pins(
             format!("docker-image://{}", parent.pinned)
         } else {
             let path = Scratch(&request.scratch).parent(number);
-            handover::context(&engine.program, parent, &path)?
+            handover::context(&engine.program, parent, &path, cancel)?
         };
         locations.insert(parent.reference.as_str(), location);
     }

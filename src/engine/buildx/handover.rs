@@ -11,12 +11,17 @@ use tar::Archive;
 
 use crate::digest::OciDigest;
 use crate::engine::program::Program;
-use crate::engine::{EngineError, Parent};
+use crate::engine::{Cancel, EngineError, Parent};
 
 /// Writes the parent into the new directory `path` and returns what `--build-context` calls it.
-pub fn context(program: &Program, parent: &Parent, path: &Path) -> Result<String, EngineError> {
+pub fn context(
+    program: &Program,
+    parent: &Parent,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<String, EngineError> {
     let arguments = ["image", "save", parent.id.as_str()];
-    let digest = program.stream(&arguments, |archive| unpack(archive, path))?;
+    let digest = program.stream(&arguments, cancel, |archive| unpack(archive, path))?;
     match digest {
         Some(digest) => Ok(format!("oci-layout://{}@{digest}", path.display())),
         None => Err(EngineError::Unsupported(format!(

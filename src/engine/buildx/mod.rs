@@ -142,9 +142,10 @@ impl Engine for Buildx {
         &self,
         built: &Built,
         known: &BTreeMap<OciDigest, Digest>,
+        cancel: &Cancel,
     ) -> Result<Content, EngineError> {
         let arguments = ["image", "save", built.output.id.as_str()];
-        self.program.stream(&arguments, |archive| archive::content(archive, known))
+        self.program.stream(&arguments, cancel, |archive| archive::content(archive, known))
     }
 
     fn tag(&self, id: &OciDigest, references: &[String]) -> Result<(), EngineError> {

@@ -249,7 +249,8 @@ fn attestations_give_another_image_with_the_same_content() {
     assert_ne!(attested.output.id, plain.output.id);
     assert_eq!(attested.output.manifest, plain.output.manifest);
     assert_eq!(bench.presence(&attested), Presence::Present);
-    let content = |built| bench.engine.content(built, &BTreeMap::new()).unwrap().id;
+    let content =
+        |built| bench.engine.content(built, &BTreeMap::new(), &Cancel::default()).unwrap().id;
     assert_eq!(content(&attested), content(&plain));
     // An index is as good a parent as a manifest.
     let child = Request {

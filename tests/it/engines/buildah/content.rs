@@ -10,7 +10,7 @@ const DOCKERFILE: &str = "FROM acme/base:0.1.0\nCOPY . /c\nRUN mkdir /d && echo 
 
 impl Bench {
     fn content(&self, built: &Built) -> Digest {
-        self.engine.content(built, &BTreeMap::new()).unwrap().id
+        self.engine.content(built, &BTreeMap::new(), &Cancel::default()).unwrap().id
     }
 
     fn variant(&self, dockerfile: &str, epoch: u64) -> Built {
@@ -82,12 +82,12 @@ fn every_real_difference_counts() {
 #[test]
 fn known_layers_are_not_read_again() {
     let Some(bench) = Bench::new() else { return };
-    let base = bench.engine.content(&bench.base, &BTreeMap::new()).unwrap();
+    let base = bench.engine.content(&bench.base, &BTreeMap::new(), &Cancel::default()).unwrap();
     assert_eq!(base.layers.len(), 1);
     let known: BTreeMap<OciDigest, Digest> = base.layers.into_iter().collect();
     let child = bench.variant(DOCKERFILE, 0);
-    let all = bench.engine.content(&child, &BTreeMap::new()).unwrap();
-    let new = bench.engine.content(&child, &known).unwrap();
+    let all = bench.engine.content(&child, &BTreeMap::new(), &Cancel::default()).unwrap();
+    let new = bench.engine.content(&child, &known, &Cancel::default()).unwrap();
     assert_eq!(all.id, new.id);
     let read: Vec<&OciDigest> = new.layers.iter().map(|(id, _)| id).collect();
     assert_eq!(
@@ -108,7 +108,7 @@ fn layers_are_read_as_buildah_pushes_them() {
     let target = bench.home.path().join("pushed");
     let place = format!("dir:{}", target.display());
     bench.buildah(&["push", "--quiet", "--disable-compression", built.output.id.hex(), &place]);
-    let content = bench.engine.content(&built, &BTreeMap::new()).unwrap();
+    let content = bench.engine.content(&built, &BTreeMap::new(), &Cancel::default()).unwrap();
     for (diff_id, digest) in content.layers {
         let tar = fs::File::open(target.join(diff_id.hex())).unwrap();
         assert_eq!(imgraph::engine::content::layer::digest(tar).unwrap(), digest, "{diff_id}");
@@ -119,11 +119,12 @@ fn layers_are_read_as_buildah_pushes_them() {
 fn the_program_gives_the_same_digests_as_the_stores_own_files() {
     let Some(bench) = Bench::new() else { return };
     let built = bench.variant(DOCKERFILE, 0);
-    let content = bench.engine.content(&built, &BTreeMap::new()).unwrap();
+    let content = bench.engine.content(&built, &BTreeMap::new(), &Cancel::default()).unwrap();
     let wanted = built.output.diff_ids.iter().cloned().collect();
     let program = Program::new("buildah".into(), bench.storage().arguments(), "");
-    let digests = layers::from_program(&program, &built.output.id, &wanted).unwrap();
+    let digests =
+        layers::from_program(&program, &built.output.id, &wanted, &Cancel::default()).unwrap();
     assert_eq!(digests.into_iter().collect::<Vec<_>>(), content.layers);
     let gone = format!("sha256:{}", "1".repeat(64)).parse().unwrap();
-    assert!(layers::from_program(&program, &gone, &wanted).is_err());
+    assert!(layers::from_program(&program, &gone, &wanted, &Cancel::default()).is_err());
 }

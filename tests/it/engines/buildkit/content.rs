@@ -43,7 +43,7 @@ impl Bench {
     }
 
     fn content(&self, built: &Built) -> Digest {
-        self.engine.content(built, &BTreeMap::new()).unwrap().id
+        self.engine.content(built, &BTreeMap::new(), &Cancel::default()).unwrap().id
     }
 
     /// The content id by what the daemon exports.
@@ -69,7 +69,10 @@ fn all_daemons_and_buildah_give_the_same_image_one_content_id() {
     if let Some(buildah) = buildah::Bench::new() {
         let request = first.deterministic(DOCKERFILE);
         let built = buildah.engine.build(&request, &Cancel::default(), &mut |_| {}).unwrap();
-        ids.push(("buildah", buildah.engine.content(&built, &BTreeMap::new()).unwrap().id));
+        ids.push((
+            "buildah",
+            buildah.engine.content(&built, &BTreeMap::new(), &Cancel::default()).unwrap().id,
+        ));
     }
     assert!(ids.iter().all(|(_, id)| *id == ids[0].1), "{ids:#?}");
 }
@@ -98,13 +101,13 @@ fn layers_are_read_once_and_from_the_files_of_the_store_where_these_can_be_read(
         let daemon = Daemon { socket: proxy.socket.clone(), ..bench.daemon.clone() };
         let engine = engine(&daemon, bench.home.path(), &[]);
         let base = bench.build(&bench.request("FROM @busybox\n")).unwrap();
-        let base = engine.content(&base, &BTreeMap::new()).unwrap();
+        let base = engine.content(&base, &BTreeMap::new(), &Cancel::default()).unwrap();
         assert_eq!(base.layers.len(), 1);
         let known = base.layers.into_iter().collect();
         let dockerfile = "FROM @busybox\nCOPY files /c/\nCOPY files /d/\n";
         let child = bench.build(&bench.deterministic(dockerfile)).unwrap();
-        let all = engine.content(&child, &BTreeMap::new()).unwrap();
-        let rest = engine.content(&child, &known).unwrap();
+        let all = engine.content(&child, &BTreeMap::new(), &Cancel::default()).unwrap();
+        let rest = engine.content(&child, &known, &Cancel::default()).unwrap();
         assert_eq!(all.id, rest.id);
         let read: Vec<&OciDigest> = rest.layers.iter().map(|(id, _)| id).collect();
         let mut new: Vec<&OciDigest> = child.output.diff_ids[1..].iter().collect();

@@ -219,3 +219,32 @@ fn an_image_that_is_built_and_then_cannot_be_named_or_asked_for_is_taken_away() 
         }
     });
 }
+
+#[test]
+fn an_export_that_is_waited_for_can_be_cancelled() {
+    Bench::each(|bench| {
+        let proxy = Proxy::without_files(bench);
+        let daemon = Daemon { socket: proxy.socket.clone(), ..bench.daemon.clone() };
+        let engine = engine(&daemon, bench.home.path(), &[]);
+        let built = engine.build(
+            &bench.request("FROM @busybox\nENV A=1\n"),
+            &Cancel::default(),
+            &mut |_| {},
+        );
+        proxy.troubles("/get", Trouble::Silence);
+        let cancel = Cancel::default();
+        let raised = cancel.clone();
+        thread::scope(|scope| {
+            let content =
+                scope.spawn(|| engine.content(&built.unwrap(), &BTreeMap::new(), &cancel));
+            let since = Instant::now();
+            while !proxy.requests().iter().any(|request| request.ends_with("/get")) {
+                assert!(since.elapsed() < Duration::from_secs(10), "it is not exported");
+                thread::sleep(Duration::from_millis(20)); // the proxy tells nobody
+            }
+            raised.raise();
+            assert!(matches!(content.join().unwrap(), Err(EngineError::Cancelled)));
+            assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+        });
+    });
+}

@@ -28,7 +28,11 @@ fn built(bench: &Bench, dockerfile: &str) -> Built {
 }
 
 fn content(bench: &Bench, dockerfile: &str) -> Digest {
-    bench.engine.content(&built(bench, dockerfile), &BTreeMap::new()).unwrap().id
+    bench
+        .engine
+        .content(&built(bench, dockerfile), &BTreeMap::new(), &Cancel::default())
+        .unwrap()
+        .id
 }
 
 /// The same built by buildah, on an image that buildah builds from the same files.
@@ -62,7 +66,7 @@ fn by_buildah(bench: &Bench) -> Option<Digest> {
     let request = bench.with_context(PLAIN, "a:1");
     let request = Request { parents: vec![parent], ..request };
     let built = engine.build(&request, &Cancel::default(), &mut |_| {}).unwrap();
-    Some(engine.content(&built, &BTreeMap::new()).unwrap().id)
+    Some(engine.content(&built, &BTreeMap::new(), &Cancel::default()).unwrap().id)
 }
 
 #[test]
@@ -90,10 +94,10 @@ fn known_layers_are_not_read_again() {
     for daemon in [OLD, DAEMONS[0], DAEMONS[1]] {
         let Some(bench) = Bench::on(daemon) else { return };
         let built = built(&bench, TWICE);
-        let all = bench.engine.content(&built, &BTreeMap::new()).unwrap();
+        let all = bench.engine.content(&built, &BTreeMap::new(), &Cancel::default()).unwrap();
         let known: BTreeMap<OciDigest, Digest> = all.layers.into_iter().collect();
         assert!(built.output.diff_ids.iter().all(|id| known.contains_key(id)), "{daemon}");
-        let again = bench.engine.content(&built, &known).unwrap();
+        let again = bench.engine.content(&built, &known, &Cancel::default()).unwrap();
         assert_eq!((again.id, again.layers), (all.id, Vec::new()), "{daemon}");
     }
 }

@@ -51,7 +51,8 @@ fn a_parent_is_handed_over_to_a_builder_outside_the_daemon() {
     let presence = remote.engine.present(&[&there.output]).unwrap();
     assert_eq!(presence, [Presence::Present], "it is in the daemon's store");
     let here = remote.bench.build(&request()).unwrap();
-    let content = |built| remote.engine.content(built, &BTreeMap::new()).unwrap().id;
+    let content =
+        |built| remote.engine.content(built, &BTreeMap::new(), &Cancel::default()).unwrap().id;
     assert_eq!(content(&there), content(&here));
 }
 
