@@ -427,7 +427,7 @@ async fn within<T>(
         let text = format!("the Docker Engine gives no answer to {path} within {seconds} s");
         ApiError::Connection(text)
     };
-    tokio::time::timeout(patience, answer).await.map_err(late)?
+    tokio::time::timeout(patience, Box::pin(answer)).await.map_err(late)?
 }
 
 /// The next piece of a body; `None` at its end.
