@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests look at the files of a layout")]
 
 use std::io::Write;
+use std::time::Duration;
 use std::{fs, thread};
 
 use flate2::Compression;
@@ -435,6 +436,29 @@ fn what_two_processes_write_into_one_directory_is_all_there() {
     let missing: Vec<String> =
         missing.filter(|tag| bench.layout.find(tag).unwrap().is_none()).collect();
     assert_eq!(missing, [] as [String; 0]);
+}
+
+/// As BuildKit's client has it, which removes the file when it is done.
+#[test]
+fn an_index_that_another_process_has_locked_is_changed_afterwards() {
+    let bench = Bench::new();
+    let image = bench.image(&["one"]);
+    let descriptor = bench.descriptor(MANIFEST, &image.id).to_string();
+    let path = bench.path("index.json.lock");
+    let other = fs::File::create(&path).unwrap();
+    other.lock().unwrap();
+    let (sender, done) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            bench.layout.point("latest", &descriptor).unwrap();
+            sender.send(()).unwrap();
+        });
+        assert!(done.recv_timeout(Duration::from_millis(100)).is_err(), "it did not wait");
+        other.unlock().unwrap();
+        fs::remove_file(&path).unwrap();
+        done.recv().unwrap();
+    });
+    assert_eq!(bench.layout.find("latest").unwrap(), Some(image.id));
 }
 
 #[test]
