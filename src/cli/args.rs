@@ -104,6 +104,9 @@ pub struct Given {
     /// A name that RUN finds an address for, beside those of layers.toml
     #[arg(long, value_name = "NAME:IP", value_parser = host, value_delimiter = ';', global = true, env = "IMGRAPH_ADD_HOST")]
     pub add_host: Vec<String>,
+    /// Fail if imgraph.lock lacks an image from outside, has one too many, or would change
+    #[arg(long, value_parser = FalseyValueParser::new(), global = true, env = "IMGRAPH_LOCKED")]
+    pub locked: bool,
 }
 
 /// When to do something.
@@ -124,6 +127,8 @@ pub enum Verb {
     /// Bring images up to date: what changed, and everything that depends on it
     #[command(visible_alias = "build")]
     Rebuild(Rebuild),
+    /// Pin images from outside in imgraph.lock to what their tags point at now
+    Update(Update),
     /// Show what a rebuild would do, and why
     Plan(Plan),
     /// Say why an image is out of date, or why it is not
@@ -451,6 +456,23 @@ pub struct Check {
     /// How
     #[arg(long, value_enum, default_value_t)]
     pub format: PlanFormat,
+}
+
+/// Pin images from outside in imgraph.lock
+///
+/// Asks the registries what the tags point at that Dockerfiles read from outside, and writes it down
+/// for every platform that is wanted. Builds take exactly that, until the next update.
+#[derive(Debug, Args)]
+pub struct Update {
+    /// References, or repositories with all their tags; none: all
+    #[arg(value_name = "REF")]
+    pub references: Vec<String>,
+    /// Only show what would change
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Write a layers.toml for the images that are found

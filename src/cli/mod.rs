@@ -17,6 +17,7 @@ mod plan;
 mod rebuild;
 mod registries;
 mod session;
+mod update;
 mod why;
 
 use std::ffi::OsString;
@@ -63,6 +64,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn dispatch(verb: &Verb, settings: &Settings) -> Result<u8, Failure> {
     match verb {
         Verb::Rebuild(arguments) => rebuild::run(arguments, settings),
+        Verb::Update(arguments) => update::run(arguments, settings),
         Verb::Plan(arguments) => plan::run(arguments, settings),
         Verb::Why(arguments) => why::run(arguments, settings),
         Verb::Inputs(arguments) => inputs::run(arguments, settings),

@@ -10,18 +10,20 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::settings::{Settings, write};
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
-use crate::digest::{Digest, OciDigest};
+use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::inputs::{Disk, Gathered, Wide};
 use crate::gather::stat::StatCache;
 use crate::gather::workspace;
+use crate::graph::External;
 use crate::graph::select::select;
 use crate::history::{History, Output, Presence, Record};
 use crate::image::{ImageId, Platform};
 use crate::load::{Loaded, resolve};
+use crate::lockfile::{LOCK_FILE, LockFile};
 use crate::plan::{self, Facts, Plan, Wanted};
-use crate::reference::names_a_registry;
+use crate::reference::{Reference, names_a_registry};
 use crate::report::diagnostics::{self, Look};
 use crate::report::sentence;
 
@@ -38,8 +40,6 @@ pub(crate) struct Session {
     pub(crate) loaded: Loaded,
     /// The engine that would build.
     pub(crate) choice: Choice,
-    /// No lock file pins anything: references stand for themselves.
-    pub(crate) pins: BTreeMap<String, OciDigest>,
 }
 
 /// Images to work on.
@@ -62,7 +62,7 @@ impl Session {
         settings.overrule(&mut workspace.layers);
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
         let state = root.join(STATE_DIR);
-        Ok(Self { root, state, loaded, choice, pins: BTreeMap::new() })
+        Ok(Self { root, state, loaded, choice })
     }
 
     /// A workspace of one Dockerfile that lies anywhere. Nothing of it is remembered.
@@ -75,7 +75,7 @@ impl Session {
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
         // A state directory that does not exist is an empty one, and nothing is saved to it.
         let state = root.join(STATE_DIR);
-        Ok(Self { root, state, loaded, choice, pins: BTreeMap::new() })
+        Ok(Self { root, state, loaded, choice })
     }
 
     /// The images of a selection. Fails with exit code 4 if there is none and that is asked for.
@@ -155,7 +155,42 @@ impl Session {
         if is_broken || problems.iter().filter(concerns).any(Diagnostic::is_error) {
             return Err(Failure::said(Exit::WORKSPACE));
         }
-        Ok(())
+        if settings.locked { self.check_lock(images) } else { Ok(()) }
+    }
+
+    /// Fails if the lock file is not what it should be for the given images: what they read from
+    /// outside is in it, and nothing is that nobody reads.
+    fn check_lock(&self, images: &BTreeSet<ImageId>) -> Result<(), Failure> {
+        let graph = &self.loaded.graph;
+        let pins = self.loaded.workspace.pins();
+        let by_tag = |id: &ImageId| {
+            let externals = graph.image(*id).externals.iter();
+            externals.filter(|external| external.normalised.digest.is_none())
+        };
+        let fail = |message: String| {
+            let help = "`imgraph update` brings it up to date";
+            Err(Failure::new(Exit::WORKSPACE, message).help(help))
+        };
+        for id in images {
+            let is_missing = |external: &&External| {
+                pins.digest(&external.normalised, &external.platform).is_none()
+            };
+            if let Some(External { reference, platform, .. }) = by_tag(id).find(is_missing) {
+                let name = graph.name(*id);
+                return fail(format!(
+                    "{LOCK_FILE} has no `{reference}` for {platform}, which `{name}` reads"
+                ));
+            }
+        }
+        let all = graph.iter().flat_map(|(_, image)| &image.externals);
+        let read: BTreeSet<Reference> =
+            all.filter_map(|external| LockFile::key(&external.normalised)).collect();
+        match pins.rows().find(|(reference, _)| !read.contains(*reference)) {
+            Some((reference, _)) => {
+                fail(format!("{LOCK_FILE} has `{}`, which no image reads", reference.familiar()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Draws diagnostics.
@@ -191,7 +226,7 @@ impl Session {
             layers: &self.loaded.workspace.layers,
             engine: self.choice.class,
             flavour: self.choice.flavour,
-            pins: &self.pins,
+            pins: self.loaded.workspace.pins(),
             present,
         }
     }

@@ -28,6 +28,8 @@ pub struct Settings {
     pub builder: Option<String>,
     /// The platform of images whose section names none.
     pub platform: Option<Platform>,
+    /// Whether `imgraph.lock` has to be as it should be.
+    pub locked: bool,
     /// How images are built, before what `layers.toml` says.
     pub given: Options,
     /// Whether standard output gets colours.
@@ -63,6 +65,7 @@ impl Settings {
             engine: arguments.engine,
             builder: arguments.builder.clone(),
             platform: arguments.given.platform.clone(),
+            locked: arguments.given.locked,
             given: given(arguments),
             color_out: color(arguments.color, io::stdout().is_terminal()),
             color_err: color(arguments.color, io::stderr().is_terminal()),

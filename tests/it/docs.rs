@@ -14,7 +14,7 @@ use serde_json::Value;
 const FENCE: &str = "```";
 
 /// A fenced block of a document.
-struct Block {
+pub(crate) struct Block {
     document: String,
     line: usize,
     language: String,
@@ -52,7 +52,7 @@ fn blocks() -> Vec<Block> {
     documents().iter().flat_map(|path| blocks_of(path)).collect()
 }
 
-fn blocks_of(path: &str) -> Vec<Block> {
+pub(crate) fn blocks_of(path: &str) -> Vec<Block> {
     let text = read(path);
     let mut blocks = Vec::new();
     let mut heading = String::new();
@@ -330,7 +330,7 @@ fn json_of_the_documents_has_the_fields_of_the_program() {
     compare(&examples, "check", &imgraph(home.path(), "check --format json"));
 }
 
-fn compare(examples: &[Block], heading: &str, printed: &Value) {
+pub(crate) fn compare(examples: &[Block], heading: &str, printed: &Value) {
     let example = examples.iter().find(|block| block.heading == heading);
     let example: Value = serde_json::from_str(&example.unwrap().text).unwrap();
     assert_eq!(fields(&example), fields(printed), "{heading}");

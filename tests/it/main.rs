@@ -25,4 +25,5 @@ mod registry;
 mod scale;
 mod selection;
 mod support;
+mod update;
 mod widened;

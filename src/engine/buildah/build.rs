@@ -37,11 +37,13 @@ pub fn run(
 ) -> Result<Built, EngineError> {
     let instructions = instructions::scan(&request.dockerfile);
     refuse_heredocs(engine, request, &instructions)?;
-    let contexts = pins::contexts(request, &instructions)?;
+    let request = &*pins::without_collisions(request, &instructions)?;
     let given = Given::new(request, &engine.options.root, &engine.options.environment)?;
     let mut given = unquoted(given.flags())?;
     let options = options(engine, request, progress)?;
     pull::run(engine, request, cancel, progress)?;
+    let locked = pull::locked(engine, request, cancel, progress)?;
+    let contexts = pins::contexts(request, &instructions, &locked)?;
     if cancel.is_raised() {
         return Err(EngineError::Cancelled);
     }

@@ -25,39 +25,68 @@ pub(crate) struct Pins {
     pub(crate) dockerfile: Vec<u8>,
 }
 
+/// A reference of the Dockerfile, and what stands for it.
+struct Pin<'a> {
+    reference: &'a str,
+    /// What can be written in its place.
+    pinned: &'a str,
+    /// Where BuildKit finds it.
+    location: String,
+    /// Whether it has to be told where that is, too, if it is written.
+    is_hidden: bool,
+}
+
 impl Pins {
-    /// Pins the parents of a request to the locations that `locate` gives them
-    /// (`docker-image://..`).
+    /// Pins what a request reads: the parents to the locations that `locate` gives them
+    /// (`docker-image://..`), and what comes from outside to its digest.
     ///
-    /// Errors: [`EngineError::Unsupported`] where a parent can be pinned in neither way.
+    /// Errors: [`EngineError::Unsupported`] where one can be pinned in neither way.
     pub(crate) fn new(
         request: &Request,
         has_contexts: bool,
         locate: &dyn Fn(&Parent) -> String,
     ) -> Result<Self, EngineError> {
         let mut pins = Self { contexts: Vec::new(), dockerfile: request.dockerfile.clone() };
-        if request.parents.is_empty() {
+        let wanted = wanted(request, locate);
+        if wanted.is_empty() {
             return Ok(pins);
         }
         let reads = read(request);
         let mut edited = Vec::new();
-        for parent in &request.parents {
-            let key = key(&parent.reference);
+        for pin in &wanted {
+            let key = key(pin.reference);
             let is_stage = reads.stage_names.iter().any(|name| name.eq_ignore_ascii_case(&key));
             if is_stage || !has_contexts {
-                edited.push(parent);
+                edited.push((pin.reference, pin.pinned));
             }
-            if has_contexts {
+            if has_contexts && (!is_stage || pin.is_hidden) {
                 // What is written in the place of a stage's name is no name of a stage.
-                let key = if is_stage { self::key(&parent.pinned) } else { key };
-                pins.contexts.push((key, locate(parent)));
+                let key = if is_stage { self::key(pin.pinned) } else { key };
+                pins.contexts.push((key, pin.location.clone()));
             }
         }
         if !edited.is_empty() {
-            pins.dockerfile = edit(request, &reads, &edited)?;
+            let why = "BuildKit 0.10 (Docker 23) can";
+            pins.dockerfile = edit(request, &reads, &edited, why)?;
         }
         Ok(pins)
     }
+}
+
+fn wanted<'a>(request: &'a Request, locate: &dyn Fn(&Parent) -> String) -> Vec<Pin<'a>> {
+    let parents = request.parents.iter().map(|parent| Pin {
+        reference: &parent.reference,
+        pinned: &parent.pinned,
+        location: locate(parent),
+        is_hidden: true,
+    });
+    let locked = request.locked.iter().map(|locked| Pin {
+        reference: &locked.reference,
+        pinned: &locked.pinned,
+        location: format!("docker-image://{}", locked.pinned),
+        is_hidden: false,
+    });
+    parents.chain(locked).collect()
 }
 
 /// A reference as BuildKit looks a named context up.
@@ -81,37 +110,41 @@ pub(crate) fn read(request: &Request) -> Reads {
     reads::resolve(&dockerfile, &question).0
 }
 
-/// The images that a request reads and that are no parents, each once.
+/// The images that a request reads and that nothing is known to stand for, each once.
 pub(crate) fn externals(request: &Request) -> BTreeSet<String> {
     let images = read(request).images.into_iter().map(|image| image.reference);
-    let is_parent =
-        |image: &String| request.parents.iter().any(|parent| parent.reference == *image);
-    images.filter(|image| !is_parent(image)).collect()
+    images.filter(|image| !request.pins(image)).collect()
 }
 
-/// The Dockerfile with pinned references in the places of these parents.
-fn edit(request: &Request, reads: &Reads, parents: &[&Parent]) -> Result<Vec<u8>, EngineError> {
+/// The Dockerfile with other references in the places of these; `who` says who can take one where it
+/// cannot be written.
+pub(crate) fn edit(
+    request: &Request,
+    reads: &Reads,
+    pins: &[(&str, &str)],
+    who: &str,
+) -> Result<Vec<u8>, EngineError> {
     let mut edits: Vec<(Span, String)> = Vec::new();
-    for parent in parents {
+    for &(reference, pinned) in pins {
         let uses: Vec<_> =
-            reads.images.iter().filter(|image| image.reference == parent.reference).collect();
+            reads.images.iter().filter(|image| image.reference == reference).collect();
         // What only a trigger of a base image names stands in no file. Before 0.17 triggers cannot
         // name images at all (dockerfile 1.11).
         if uses.is_empty() {
             let why = "only an ONBUILD of its base image names it; BuildKit 0.17 (Docker 28) can";
-            return Err(unsupported(request, parent, why));
+            return Err(unsupported(request, reference, why));
         }
         for image in uses {
             let written = request.dockerfile.get(image.span.range()).unwrap_or_default();
             let written = String::from_utf8_lossy(written);
             let new = match image.kind {
-                UseKind::From => parent.pinned.clone(),
-                UseKind::Copy | UseKind::Mount if written.contains(&parent.reference) => {
-                    written.replacen(&parent.reference, &parent.pinned, 1)
+                UseKind::From => pinned.to_owned(),
+                UseKind::Copy | UseKind::Mount if written.contains(reference) => {
+                    written.replacen(reference, pinned, 1)
                 }
                 _ => {
-                    let why = "a variable names it; BuildKit 0.10 (Docker 23) can";
-                    return Err(unsupported(request, parent, why));
+                    let why = format!("a variable names it; {who}");
+                    return Err(unsupported(request, reference, &why));
                 }
             };
             edits.push((image.span, new));
@@ -126,10 +159,9 @@ fn edit(request: &Request, reads: &Reads, parents: &[&Parent]) -> Result<Vec<u8>
     Ok(text)
 }
 
-fn unsupported(request: &Request, parent: &Parent, why: &str) -> EngineError {
+fn unsupported(request: &Request, reference: &str, why: &str) -> EngineError {
     EngineError::Unsupported(format!(
-        "{}: this BuildKit cannot be given another image for `{}`: {why}",
+        "{}: this engine cannot be given another image for `{reference}`: {why}",
         request.dockerfile_path.display(),
-        parent.reference
     ))
 }

@@ -47,6 +47,7 @@ pub(crate) fn request(home: &Path, scratch: PathBuf) -> Request {
         args: BTreeMap::new(),
         labels: BTreeMap::new(),
         parents: Vec::new(),
+        locked: Vec::new(),
         secrets: Vec::new(),
         ssh: Vec::new(),
         network: None,
