@@ -68,7 +68,7 @@ pub struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do            69  engine, network or disk unavailable: a retry may help
-  1  an image failed                   70  a bug in imgraph
+  1  an image, or a look-up, failed    70  a bug in imgraph
   2  bad arguments or selector         75  another imgraph holds the lock, and --no-wait was given
   3  the workspace is not valid       130  interrupted (143: terminated), in order
   4  nothing matched, with --fail-if-no-match

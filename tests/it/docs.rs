@@ -9,6 +9,7 @@ use clap::Parser;
 use imgraph::cli::args::Arguments;
 use imgraph::engine::simulate::Simulate;
 use imgraph::layers;
+use imgraph::lockfile::LockFile;
 use serde_json::Value;
 
 const FENCE: &str = "```";
@@ -215,6 +216,9 @@ fn toml_of_the_documents_is_read_without_a_word() {
             fs::write(home.path().join("simulate.toml"), &block.text).unwrap();
             let opened = Simulate::open(home.path(), &home.path().join("state"));
             assert!(opened.is_ok(), "{place}: {opened:?}");
+        } else if block.text.starts_with("# imgraph.lock") {
+            let (lock, problems) = LockFile::parse(&block.text);
+            assert!(problems.is_empty() && lock.rows().count() > 0, "{place}: {problems:?}");
         } else {
             let (_, problems) = layers::parse(&block.text);
             assert_eq!(problems, [], "{place}");

@@ -145,6 +145,35 @@ fn written_base(span: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::fixture::request;
+    use crate::engine::instructions::scan;
+
+    #[test]
+    fn what_is_called_like_a_stage_is_written_by_its_digest() {
+        let digest = "sha256:".to_owned() + &"1".repeat(64);
+        let locked = |reference: &str| Locked {
+            reference: reference.to_owned(),
+            pinned: format!("docker.io/library/{reference}@{digest}"),
+            platform: None,
+        };
+        let request = Request {
+            dockerfile: b"FROM alpine\nFROM busybox AS busybox\nFROM busybox\n".to_vec(),
+            locked: vec![locked("busybox"), locked("alpine")],
+            ..request()
+        };
+        let instructions = scan(&request.dockerfile);
+        let without = without_collisions(&request, &instructions).unwrap();
+        let pinned = format!("docker.io/library/busybox@{digest}");
+        assert_eq!(
+            String::from_utf8_lossy(&without.dockerfile),
+            format!("FROM alpine\nFROM {pinned} AS busybox\nFROM busybox\n")
+        );
+        let ids = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(
+            contexts(&without, &instructions, &ids).unwrap(),
+            ["alpine=container-image://a".to_owned(), format!("{pinned}=container-image://b")]
+        );
+    }
 
     #[test]
     fn the_written_base_is_found_in_either_span() {

@@ -165,3 +165,60 @@ fn unsupported(request: &Request, reference: &str, why: &str) -> EngineError {
         request.dockerfile_path.display(),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Locked;
+    use crate::engine::fixture::request;
+
+    const DIGEST: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
+
+    fn pins(dockerfile: &str, has_contexts: bool) -> (Vec<(String, String)>, String) {
+        let locked = |reference: &str, repository: &str| Locked {
+            reference: reference.to_owned(),
+            pinned: format!("docker.io/library/{repository}@{DIGEST}"),
+            platform: None,
+        };
+        let locked = vec![locked("debian:12", "debian"), locked("busybox", "busybox")];
+        let request = Request { dockerfile: dockerfile.into(), locked, ..request() };
+        let pins = Pins::new(&request, has_contexts, &|_| String::new()).unwrap();
+        (pins.contexts, String::from_utf8(pins.dockerfile).unwrap())
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_pinned_by_its_digest() {
+        let text = "FROM debian:12\nCOPY --from=busybox /bin /bin\n";
+        let at = |name: &str| format!("docker-image://docker.io/library/{name}@{DIGEST}");
+        let contexts =
+            vec![("debian:12".to_owned(), at("debian")), ("busybox".to_owned(), at("busybox"))];
+        assert_eq!(pins(text, true), (contexts, text.to_owned()));
+    }
+
+    #[test]
+    fn one_that_is_called_like_a_stage_is_written_by_its_digest() {
+        let text = "FROM debian:12\nFROM busybox AS busybox\nFROM busybox\n";
+        let (contexts, dockerfile) = pins(text, true);
+        assert_eq!(contexts.len(), 1, "a context would replace the stage: {contexts:?}");
+        assert_eq!(
+            dockerfile,
+            format!(
+                "FROM debian:12\nFROM docker.io/library/busybox@{DIGEST} AS busybox\nFROM busybox\n"
+            )
+        );
+    }
+
+    #[test]
+    fn an_old_buildkit_gets_a_dockerfile_with_digests() {
+        let text = "FROM debian:12\nCOPY --from=busybox /bin /bin\n";
+        let (contexts, dockerfile) = pins(text, false);
+        assert_eq!(contexts, []);
+        assert_eq!(
+            dockerfile,
+            format!(
+                "FROM docker.io/library/debian@{DIGEST}\n\
+                 COPY --from=docker.io/library/busybox@{DIGEST} /bin /bin\n"
+            )
+        );
+    }
+}

@@ -114,3 +114,70 @@ fn a_plain_from_finds_what_a_build_has_tagged() {
     let names = bench.buildah(&["images", "--format={{.Name}}:{{.Tag}}", "acme/base:0.1.0"]);
     assert_eq!(names.trim(), "localhost/acme/base:0.1.0");
 }
+
+#[test]
+fn what_is_pinned_from_outside_is_read_wherever_its_tag_points() {
+    let Ok(registry) = std::env::var("IMGRAPH_TEST_REGISTRY") else {
+        return eprintln!("skipped: IMGRAPH_TEST_REGISTRY is not set");
+    };
+    let Some(bench) = Bench::new() else { return };
+    let own = bench.home.path().file_name().unwrap().to_string_lossy().to_lowercase();
+    let repository = format!("buildah/{}", own.trim_matches(['.', '_', '-']));
+    let external = format!("{registry}/{repository}:1");
+    let mut digests = Vec::new();
+    for who in ["old", "new"] {
+        let id = bench.image(who);
+        bench.engine.tag(&id, std::slice::from_ref(&external)).unwrap();
+        let names = std::slice::from_ref(&external);
+        bench.engine.push(&id, names, &Cancel::default(), &mut |_| {}).unwrap();
+        digests.push(remote(&registry, &repository, "1").unwrap());
+    }
+    let locked = Locked {
+        reference: external.clone(),
+        pinned: format!("{registry}/{repository}@{}", digests[0]),
+        platform: Some(Platform::host()),
+    };
+    for dockerfile in [
+        format!("FROM {external}\nRUN test \"$(cat /who)\" = old\n"),
+        format!("ARG BASE={external}\nFROM ${{BASE}}\nRUN test \"$(cat /who)\" = old\n"),
+        format!(
+            "FROM acme/base:0.1.0\nCOPY --from={external} /who /\nRUN test \"$(cat /who)\" = old\n"
+        ),
+        format!(
+            "FROM acme/base:0.1.0\nRUN --mount=from={external},target=/m test \"$(cat /m/who)\" = old\n"
+        ),
+    ] {
+        let request = Request { locked: vec![locked.clone()], ..bench.request(&dockerfile) };
+        bench.build(&request).unwrap_or_else(|error| panic!("{dockerfile}{error:?}"));
+        assert!(
+            bench.build(&bench.request(&dockerfile)).is_err(),
+            "the tag is another: {dockerfile}"
+        );
+    }
+    let pinned = format!("{registry}/{repository}@{}", digests[1]);
+    let locked = vec![Locked { platform: None, pinned, ..locked }];
+    let request = bench.request(&format!("FROM {external}\n"));
+    let refused = bench.build(&Request { locked, ..request });
+    assert!(matches!(refused, Err(EngineError::Unsupported(_))), "{refused:?}");
+    bench.assert_clean("after builds with pins");
+}
+
+/// buildah 1.28 looks only at the text of such a step.
+#[test]
+fn a_step_is_not_taken_from_the_cache_when_what_it_mounts_has_changed() {
+    let Some(bench) = Bench::new() else { return };
+    let context = bench.home.path().join("context");
+    fs::create_dir_all(&context).unwrap();
+    let dockerfile = "FROM acme/base:0.1.0 AS one\nCOPY file /file\n\
+        FROM acme/base:0.1.0\nRUN --mount=type=bind,source=file,target=/f cat /f\n\
+        RUN --mount=from=one,target=/m cat /m/file\n";
+    for text in ["first", "other"] {
+        fs::write(context.join("file"), text).unwrap();
+        let files = entries(&context);
+        let request = Request { files, context: context.clone(), ..bench.request(dockerfile) };
+        let (built, lines) = bench.watch(&request);
+        built.unwrap();
+        let said: Vec<&String> = lines.iter().filter(|line| line.contains(text)).collect();
+        assert_eq!(said.len(), 2, "{text}: {lines:?}");
+    }
+}

@@ -14,20 +14,6 @@ fn registry() -> Option<String> {
     registry
 }
 
-/// The digest of what a tag points at in a registry.
-fn remote(registry: &str, repository: &str, tag: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(registry).unwrap();
-    let accept = "application/vnd.docker.distribution.manifest.v2+json, \
-        application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
-    let head =
-        format!("HEAD /v2/{repository}/manifests/{tag} HTTP/1.0\r\nAccept: {accept}\r\n\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let digest = answer.lines().find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
-    digest.map(str::to_owned)
-}
-
 impl Bench {
     fn push(&self, references: &[String]) -> (Result<(), EngineError>, Vec<String>) {
         let id = self.id_of(&references[0]).unwrap().parse().unwrap();
@@ -92,6 +78,35 @@ fn with_pull_a_tag_that_was_moved_in_its_registry_is_seen() {
                 bench.engine.tag(&old, std::slice::from_ref(&external)).unwrap();
                 let parents = parents.clone();
                 let request = Request { pull, parents, ..bench.request(&dockerfile) };
+                let built = bench.build(&request).unwrap_or_else(|it| panic!("{dockerfile}{it:?}"));
+                assert_eq!(bench.text(built.output.id.as_str(), "who"), who, "{dockerfile}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_pinned_is_read_wherever_its_tag_points() {
+    let Some(registry) = registry() else { return };
+    Bench::each(|bench| {
+        let repository = format!("{}/{}", bench.tag, bench.place());
+        let external = format!("{registry}/{repository}:pinned");
+        let (old, new) = (bench.image("old"), bench.image("new"));
+        bench.publish(&old, &external);
+        let digest = remote(&registry, &repository, "pinned").unwrap();
+        bench.publish(&new, &external);
+        let locked = Locked {
+            reference: external.clone(),
+            pinned: format!("{registry}/{repository}@{digest}"),
+            platform: Some(Platform::host()),
+        };
+        for dockerfile in [
+            format!("FROM {external}\n"),
+            format!("ARG BASE={external}\nFROM ${{BASE}}\n"),
+            format!("FROM scratch\nCOPY --from={external} /who /who\n"),
+        ] {
+            for (locked, who) in [(vec![locked.clone()], "old\n"), (Vec::new(), "new\n")] {
+                let request = Request { locked, ..bench.request(&dockerfile) };
                 let built = bench.build(&request).unwrap_or_else(|it| panic!("{dockerfile}{it:?}"));
                 assert_eq!(bench.text(built.output.id.as_str(), "who"), who, "{dockerfile}");
             }
