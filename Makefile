@@ -15,7 +15,7 @@ demo: ## build this repository's own images/ with imgraph
 	$(IMGRAPH) rebuild --changed
 
 test: ## everything that the suite needs, engines too, then the whole suite
-	@scripts/install buildah busybox-static git curl iproute2
+	@scripts/install buildah busybox-static git curl iproute2 strace
 	tests/engines/engines run cargo test --quiet
 
 fuzz: ## feed all fuzz targets for SECONDS each (600)

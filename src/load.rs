@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::{self, Dockerfile, Flavour};
 use crate::gather::GatherError;
+use crate::gather::stat::StatCache;
 use crate::gather::workspace::{self, Workspace};
 use crate::graph::spec::specs;
 use crate::graph::{Draft, ImageGraph, Setting, Source, draft};
@@ -29,7 +30,7 @@ pub fn load(
     flavour: Flavour,
     platform: &Platform,
 ) -> Result<Loaded, GatherError> {
-    Ok(resolve(workspace::read(root)?, flavour, platform))
+    Ok(resolve(workspace::read(root, &StatCache::empty())?, flavour, platform))
 }
 
 /// Parses and resolves a workspace that was read.

@@ -7,6 +7,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache::Cache;
+pub use crate::cli::update::arguments::Update;
 use crate::image::Platform;
 use crate::layers::options::{ENTITLEMENTS, NETWORKS, PROVENANCES, host};
 
@@ -47,6 +48,9 @@ pub struct Arguments {
     /// The builder of the engine, where it has several
     #[arg(long, value_name = "NAME", global = true, env = "IMGRAPH_BUILDER")]
     pub builder: Option<String>,
+    /// Do not ask the engine whether recorded images are still in its store: take them to be there
+    #[arg(long, global = true, value_parser = FalseyValueParser::new(), env = "IMGRAPH_OFFLINE")]
+    pub offline: bool,
     /// What counts in every image beside its files
     #[command(flatten)]
     pub given: Given,
@@ -456,23 +460,6 @@ pub struct Check {
     /// How
     #[arg(long, value_enum, default_value_t)]
     pub format: PlanFormat,
-}
-
-/// Pin images from outside in imgraph.lock
-///
-/// Asks the registries what the tags point at that Dockerfiles read from outside, and writes it down
-/// for every platform that is wanted. Builds take exactly that, until the next update.
-#[derive(Debug, Args)]
-pub struct Update {
-    /// References, or repositories with all their tags; none: all
-    #[arg(value_name = "REF")]
-    pub references: Vec<String>,
-    /// Only show what would change
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Write a layers.toml for the images that are found

@@ -9,7 +9,6 @@ use crate::cli::session::Session;
 use crate::cli::settings::{Settings, write};
 use crate::diagnostic::Diagnostic;
 use crate::gather::inputs;
-use crate::gather::stat::StatCache;
 use crate::image::ImageId;
 use crate::ledger;
 use crate::report::{diagnostics, sentence};
@@ -20,9 +19,8 @@ pub(crate) fn run(arguments: &Check, settings: &Settings) -> Result<u8, Failure>
     let graph = &session.loaded.graph;
     let images: BTreeSet<ImageId> = graph.iter().map(|(id, _)| id).collect();
     let (history, _) = ledger::read(&session.state)?;
-    let stat = StatCache::load(&session.state);
     let wide = session.wide(&history);
-    let disk = session.disk(&stat, &wide);
+    let disk = session.disk(&wide);
     let gathered = inputs::gather(&disk, &images, &history, &BTreeSet::new());
     let mut problems = session.loaded.problems.clone();
     problems.extend(gathered.problems);
@@ -37,7 +35,9 @@ pub(crate) fn run(arguments: &Check, settings: &Settings) -> Result<u8, Failure>
                 format!("nothing is wrong with {}\n", sentence::count(images.len(), "image"));
             write(&mut io::stdout(), &text);
         }
-        PlanFormat::Text => session.say(&problems, settings, &mut io::stdout()),
+        PlanFormat::Text => {
+            write(&mut io::stdout(), &session.drawn(&problems, settings));
+        }
     }
     Ok(if is_wrong { Exit::WORKSPACE } else { Exit::OK })
 }

@@ -18,7 +18,7 @@ use crate::image::ImageId;
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Graph, settings: &Settings) -> Result<u8, Failure> {
-    let session = Session::open(settings)?;
+    let session = Session::without_contexts(settings)?;
     let selected = session.select(&arguments.selection)?;
     session.judge(&BTreeSet::new(), &[], settings)?;
     let picture =

@@ -15,7 +15,6 @@ use crate::cli::settings::{Settings, write};
 use crate::context::{Entry, EntryKind};
 use crate::digest::Digest;
 use crate::gather::context::Ignored;
-use crate::gather::stat::StatCache;
 use crate::gopath::{Wildcard, has_wildcards};
 use crate::graph::Image;
 use crate::ignorefile::IgnoreFile;
@@ -30,10 +29,9 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
         None => Session::open(settings)?,
     };
     let id = the_image(&session, arguments)?;
-    let stat = StatCache::load(&session.state);
     let (history, _) = ledger::read(&session.state)?;
     let wide = session.wide(&history);
-    let disk = session.disk(&stat, &wide);
+    let disk = session.disk(&wide);
     let listed = disk.entries(id);
     let problems = listed.as_ref().err().cloned().unwrap_or_default();
     session.judge(&BTreeSet::from([id]), &problems, settings)?;
@@ -41,7 +39,7 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
     let image = session.loaded.graph.image(id);
     let ignored = if arguments.ignored {
         disk.ignored(id).map_err(|problems| {
-            session.say(&problems, settings, &mut io::stderr());
+            write(&mut io::stderr(), &session.drawn(&problems, settings));
             Failure::said(Exit::WORKSPACE)
         })?
     } else {

@@ -19,7 +19,7 @@ use crate::report::text::width;
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Ls, settings: &Settings) -> Result<u8, Failure> {
-    let session = Session::open(settings)?;
+    let session = Session::without_contexts(settings)?;
     let selected = session.select(&arguments.selection)?;
     let look = if arguments.status {
         Some(Look::at(&session, settings, &selected, Wishes::nothing())?)

@@ -17,6 +17,7 @@ mod plan;
 mod rebuild;
 mod registries;
 mod session;
+mod settled;
 mod update;
 mod why;
 

@@ -9,11 +9,11 @@ use serde_json::json;
 
 use crate::cli::args::{self, Selection};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan};
+use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{Settings, write};
 use crate::engine::Engine;
 use crate::gather::inputs;
-use crate::gather::stat::{Keep, StatCache};
+use crate::gather::stat::Keep;
 use crate::history::{History, Presence, Record};
 use crate::image::ImageId;
 use crate::ledger;
@@ -84,9 +84,8 @@ impl Look {
         for warning in warnings {
             write(&mut io::stderr(), &format!("warning: {warning}\n"));
         }
-        let stat = StatCache::load(&session.state);
         let wide = session.wide(&history);
-        let disk = session.disk(&stat, &wide);
+        let disk = session.disk(&wide);
         let (gathered, presence) = rayon::join(
             || inputs::gather(&disk, &selected.family, &history, wishes.forced),
             || present(session, settings, &history, &selected.family),
@@ -102,7 +101,7 @@ impl Look {
         let facts = session.facts(&present);
         let planned = plan(&facts, &history, gathered, &selected.images, wishes);
         // A cache that cannot be written costs time, nothing else.
-        stat.save(&session.state, Keep::All).unwrap_or_default();
+        session.stat.save(&session.state, Keep::All).unwrap_or_default();
         Ok(Self { plan: planned.plan, entries: planned.entries, history, answers })
     }
 
@@ -191,6 +190,7 @@ fn present(
     if history.records.is_empty() {
         return Ok(None);
     }
+    say_offline(settings);
     let engine = session.choice.open(&session.root, &session.state, settings)?;
     let table = session.presence(&*engine, history, images)?;
     Ok(Some((engine, table)))

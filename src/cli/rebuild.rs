@@ -14,18 +14,21 @@ use std::sync::Mutex;
 
 use crate::cancel::Cancel;
 use crate::cli::args::{PlanFormat, Rebuild, RunName};
+use crate::cli::engines::{self, Choice};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::Preview;
-use crate::cli::session::{Planned, STATE_DIR, Selected, Session, Wishes, plan};
+use crate::cli::session::{Planned, STATE_DIR, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{self, Settings, write};
+use crate::cli::settled::{self, Settled};
 use crate::clock::{self, Timer};
+use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::event::{Event, Summary, What};
 use crate::gather::inputs;
 use crate::gather::stat::{Keep, StatCache};
 use crate::history::{Ended, History};
 use crate::image::ImageId;
-use crate::ledger::{Holder, Ledger, LedgerError, Lock};
+use crate::ledger::{self, Holder, Ledger, LedgerError, Lock};
 use crate::report::{Reporter, attended};
 use crate::run::{self, Options, Run};
 use crate::signal::{raise_on_interrupt, received};
@@ -45,20 +48,35 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
         };
         return preview.show(format == PlanFormat::Json, settings);
     }
+    let root = settings.root()?;
+    let choice = engines::choose(settings, &root)?;
+    let stat = ManuallyDrop::new(StatCache::load(&root.join(STATE_DIR)));
+    let question = settled::question(arguments, settings, (&root, &choice));
+    if let Some(question) = question {
+        let state = root.join(STATE_DIR);
+        let found = Settled::find(question, &stat, (&root, &state), &choice, settings);
+        if let Some(settled) = found.map(ManuallyDrop::new) {
+            return Ok(exit_code(&still_settled(&settled, &choice, (arguments, settings), timer)));
+        }
+    }
     // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
-    let session = ManuallyDrop::new(Session::open(settings)?);
+    let stat = ManuallyDrop::into_inner(stat);
+    let session = ManuallyDrop::new(Session::with(root, choice, stat, settings)?);
     let mut selected = session.select(&arguments.selection)?;
     let cancel = Cancel::default();
     raise_on_interrupt(&cancel)
         .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;
     let mut ledger = open_ledger(&session, arguments, &cancel)?;
-    for warning in ledger.take_warnings() {
+    let warnings = ledger.take_warnings();
+    let question = question.filter(|_| warnings.is_empty());
+    for warning in warnings {
         write(&mut io::stderr(), &format!("warning: {warning}\n"));
     }
     if arguments.rerun == Some(RunName::Last) {
         selected = unfinished(&session, ledger.history())?;
     }
-    let asked = Asked { session: &session, selected: &selected, arguments, settings, timer };
+    let asked =
+        Asked { session: &session, selected: &selected, arguments, settings, timer, question };
     let outcome = rebuild(&asked, &mut ledger, &cancel)?;
     Ok(exit_code(&outcome))
 }
@@ -106,35 +124,59 @@ struct Asked<'a> {
     arguments: &'a Rebuild,
     settings: &'a Settings,
     timer: Timer,
+    /// What is asked, for the next run that is asked the same.
+    question: Option<Digest>,
+}
+
+/// Tells of a run that finds everything as the last one left it.
+fn still_settled(
+    settled: &Settled,
+    choice: &Choice,
+    (arguments, settings): (&Rebuild, &Settings),
+    timer: Timer,
+) -> Summary {
+    say_offline(settings);
+    write(&mut io::stderr(), &settled.said);
+    let run = ledger::run_id_after(settled.last_run.as_deref(), clock::now());
+    let started = run::Started {
+        run,
+        engine_note: choice.note.clone(),
+        jobs: settings::jobs(arguments.jobs),
+        timer,
+    };
+    let mut reporter = reporter(arguments, settings);
+    let tell = &mut |what: What| reporter.event(&Event { time: clock::now(), what });
+    let summary = run::nothing_to_do(settled.names(), started, tell);
+    append_summary(&reporter, settings);
+    summary
 }
 
 fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Summary, Failure> {
-    let Asked { session, selected, arguments, settings, timer } = *asked;
+    let Asked { session, selected, arguments, settings, timer, question } = *asked;
     let push = arguments.building.push;
     if push {
         session.check_registries(&selected.images)?;
     }
     let engine = session.choice.open(&session.root, &session.state, settings)?;
-    let stat = StatCache::load(&session.state);
+    say_offline(settings);
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
     let uncached =
         if arguments.building.no_cache { selected.asked.clone() } else { BTreeSet::new() };
     let history = ledger.history().clone();
     let wide = session.wide(&history);
-    let disk = session.disk(&stat, &wide);
+    let disk = session.disk(&wide);
     // The store is asked while the disk is read.
     let (gathered, presence) = rayon::join(
         || inputs::gather(&disk, &selected.family, &history, &forced),
         || session.presence(&*engine, &history, &selected.family),
     );
-    session.judge(&selected.images, &gathered.problems, settings)?;
+    let said = session.judge(&selected.images, &gathered.problems, settings)?;
     let presence = presence?;
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
     session.check_left_out(selected, &history, &present)?;
     let facts = session.facts(&present);
     let wishes = Wishes { forced: &forced, push };
     let Planned { plan, entries } = plan(&facts, &history, gathered, &selected.images, wishes);
-    drop(history);
 
     let id = ledger.next_run_id(clock::now());
     let logs = session.state.join("runs").join(&id);
@@ -155,8 +197,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         greet(&*engine)?;
     }
     let scratch = options.scratch.clone();
-    let (report, outputs) = settings.report(&arguments.output);
-    let reporter = Mutex::new(Reporter::new(report, outputs));
+    let reporter = Mutex::new(reporter(arguments, settings));
     let work = Run {
         facts,
         plan: &plan,
@@ -174,14 +215,34 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     };
     let summary = attended(&reporter, || run::run(work, cancel, tell));
     fs::remove_dir_all(scratch).unwrap_or_default();
-    if let Err(error) = stat.save(&session.state, Keep::All) {
-        warn(&error);
+    let is_settled =
+        plan.work().next().is_none() && selected.asked.len() == session.loaded.graph.len();
+    match session.stat.save(&session.state, if is_settled { Keep::Seen } else { Keep::All }) {
+        Ok(Some(seen)) if is_settled => {
+            // One that cannot be written costs the next run some time.
+            question
+                .and_then(|asked| Settled::write(session, (&plan, &history), (asked, seen), said));
+        }
+        Ok(_) => {}
+        Err(error) => warn(&error),
     }
     let summary = summary?;
-    if let (Some(path), Ok(reporter)) = (&settings.step_summary, reporter.into_inner()) {
-        append(path, &reporter.markdown());
+    if let Ok(reporter) = reporter.into_inner() {
+        append_summary(&reporter, settings);
     }
     Ok(summary)
+}
+
+fn reporter(arguments: &Rebuild, settings: &Settings) -> Reporter {
+    let (report, outputs) = settings.report(&arguments.output);
+    Reporter::new(report, outputs)
+}
+
+/// Leaves a summary where the CI service looks for one.
+fn append_summary(reporter: &Reporter, settings: &Settings) {
+    if let Some(path) = &settings.step_summary {
+        append(path, &reporter.markdown());
+    }
 }
 
 fn warn(error: &dyn std::error::Error) {

@@ -1,7 +1,7 @@
 //! What most verbs begin with: the workspace around the working directory, loaded and selected.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::Selection;
@@ -38,8 +38,12 @@ pub(crate) struct Session {
     pub(crate) state: PathBuf,
     /// The workspace with its graph.
     pub(crate) loaded: Loaded,
+    /// What is known of its files, and what was looked at.
+    pub(crate) stat: StatCache,
     /// The engine that would build.
     pub(crate) choice: Choice,
+    /// Whether recorded images are taken to be in its store.
+    is_offline: bool,
 }
 
 /// Images to work on.
@@ -58,11 +62,29 @@ impl Session {
     pub(crate) fn open(settings: &Settings) -> Result<Self, Failure> {
         let root = settings.root()?;
         let choice = engines::choose(settings, &root)?;
-        let mut workspace = workspace::read(&root)?;
+        let stat = StatCache::load(&root.join(STATE_DIR));
+        Self::with(root, choice, stat, settings)
+    }
+
+    /// The same for who does not read contexts.
+    pub(crate) fn without_contexts(settings: &Settings) -> Result<Self, Failure> {
+        let root = settings.root()?;
+        let choice = engines::choose(settings, &root)?;
+        Self::with(root, choice, StatCache::empty(), settings)
+    }
+
+    /// Loads the workspace at a root.
+    pub(crate) fn with(
+        root: PathBuf,
+        choice: Choice,
+        stat: StatCache,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
+        let mut workspace = workspace::read(&root, &stat)?;
         settings.overrule(&mut workspace.layers);
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
         let state = root.join(STATE_DIR);
-        Ok(Self { root, state, loaded, choice })
+        Ok(Self { root, state, loaded, stat, choice, is_offline: settings.offline })
     }
 
     /// A workspace of one Dockerfile that lies anywhere. Nothing of it is remembered.
@@ -75,7 +97,8 @@ impl Session {
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
         // A state directory that does not exist is an empty one, and nothing is saved to it.
         let state = root.join(STATE_DIR);
-        Ok(Self { root, state, loaded, choice })
+        let stat = StatCache::load(&state);
+        Ok(Self { root, state, loaded, stat, choice, is_offline: settings.offline })
     }
 
     /// The images of a selection. Fails with exit code 4 if there is none and that is asked for.
@@ -132,17 +155,18 @@ impl Session {
         Err(Failure::new(Exit::WORKSPACE, message).help(help))
     }
 
-    /// Says what is wrong. Fails if an error stands in the way of the given images: in
+    /// Says what is wrong, and returns what was said. Fails if an error stands in the way of the given images: in
     /// `layers.toml`, or in a Dockerfile of one of them. Errors elsewhere do not.
     pub(crate) fn judge(
         &self,
         images: &BTreeSet<ImageId>,
         more: &[Diagnostic],
         settings: &Settings,
-    ) -> Result<(), Failure> {
+    ) -> Result<String, Failure> {
         let mut problems: Vec<Diagnostic> = self.loaded.problems.clone();
         problems.extend_from_slice(more);
-        self.say(&problems, settings, &mut io::stderr());
+        let said = self.drawn(&problems, settings);
+        write(&mut io::stderr(), &said);
         let files: BTreeSet<&str> =
             images.iter().map(|id| &*self.loaded.graph.image(*id).spec.dockerfile).collect();
         let all: BTreeSet<&str> =
@@ -155,7 +179,10 @@ impl Session {
         if is_broken || problems.iter().filter(concerns).any(Diagnostic::is_error) {
             return Err(Failure::said(Exit::WORKSPACE));
         }
-        if settings.locked { self.check_lock(images) } else { Ok(()) }
+        if settings.locked {
+            self.check_lock(images)?;
+        }
+        Ok(said)
     }
 
     /// Fails if the lock file is not what it should be for the given images: what they read from
@@ -193,20 +220,20 @@ impl Session {
         }
     }
 
-    /// Draws diagnostics.
-    pub(crate) fn say(&self, problems: &[Diagnostic], settings: &Settings, to: &mut dyn Write) {
+    /// Draws diagnostics, as they look on standard error.
+    pub(crate) fn drawn(&self, problems: &[Diagnostic], settings: &Settings) -> String {
         let sources = self.loaded.workspace.sources(problems);
         let look = Look { style: settings.style_err(), ..Look::default() };
-        write(to, &diagnostics::draw(problems, &sources, look));
+        diagnostics::draw(problems, &sources, look)
     }
 
     /// What reads the disk for this workspace.
-    pub(crate) fn disk<'a>(&'a self, stat: &'a StatCache, wide: &'a Wide) -> Disk<'a> {
+    pub(crate) fn disk<'a>(&'a self, wide: &'a Wide) -> Disk<'a> {
         Disk {
             workspace: &self.loaded.workspace,
             graph: &self.loaded.graph,
             flavour: self.choice.flavour,
-            stat,
+            stat: &self.stat,
             wide,
         }
     }
@@ -253,9 +280,20 @@ impl Session {
         });
         let recorded: Vec<(ImageId, Digest, Output)> = recorded.collect();
         let outputs: Vec<&Output> = recorded.iter().map(|(_, _, output)| output).collect();
-        let answers = if outputs.is_empty() { Vec::new() } else { engine.present(&outputs)? };
+        let answers = match (outputs.is_empty(), self.is_offline) {
+            (true, _) => Vec::new(),
+            (false, true) => vec![Presence::Present; outputs.len()],
+            (false, false) => engine.present(&outputs)?,
+        };
         let rows = recorded.iter().zip(answers);
         Ok(PresenceTable(rows.map(|((id, key, _), answer)| ((*id, *key), answer)).collect()))
+    }
+}
+
+/// Says that the engine is not asked.
+pub(crate) fn say_offline(settings: &Settings) {
+    if settings.offline {
+        write(&mut io::stderr(), "offline: recorded images are taken to be in the store\n");
     }
 }
 
@@ -265,7 +303,7 @@ pub(crate) struct PresenceTable(BTreeMap<(ImageId, Digest), Presence>);
 
 impl PresenceTable {
     /// Where the output of a record is. What was not asked in the beginning is asked now; an engine
-    /// that does not answer has nothing.
+    /// that does not answer, or is not asked, has nothing.
     pub(crate) fn of(
         &self,
         session: &Session,
@@ -275,6 +313,9 @@ impl PresenceTable {
     ) -> Presence {
         if let Some(answer) = self.0.get(&(id, record.build_key)) {
             return answer.clone();
+        }
+        if session.is_offline {
+            return Presence::Missing;
         }
         let output = session.wanted_output(id, record);
         let answers = engine.present(&[&output]).ok();

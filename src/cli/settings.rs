@@ -19,6 +19,7 @@ use crate::report::{self, Logs, Outputs, Ui};
 
 /// What holds for every verb.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each holds or does not")]
 pub struct Settings {
     /// The directory that imgraph was started in, or `-C`.
     pub directory: PathBuf,
@@ -26,6 +27,8 @@ pub struct Settings {
     pub engine: Option<EngineName>,
     /// The builder of the engine that was asked for.
     pub builder: Option<String>,
+    /// Whether recorded images are taken to be in the engine's store.
+    pub offline: bool,
     /// The platform of images whose section names none.
     pub platform: Option<Platform>,
     /// Whether `imgraph.lock` has to be as it should be.
@@ -64,6 +67,7 @@ impl Settings {
             directory,
             engine: arguments.engine,
             builder: arguments.builder.clone(),
+            offline: arguments.offline,
             platform: arguments.given.platform.clone(),
             locked: arguments.given.locked,
             given: given(arguments),

@@ -21,7 +21,7 @@ use crate::report::style::Style;
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Why, settings: &Settings) -> Result<u8, Failure> {
-    let session = Session::open(settings)?;
+    let session = Session::without_contexts(settings)?;
     let selection = Selection { selectors: vec![arguments.image.clone()], ..Selection::default() };
     let selected = session.select(&selection)?;
     let look = Look::at(&session, settings, &selected, Wishes::nothing())?;

@@ -18,6 +18,7 @@ use crate::dockerfile::{ContextRead, Flavour};
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::context::{self, Context, Ignored, Listing};
 use crate::gather::prepare::{self, Place, PrepareError};
+use crate::gather::root::{Look, Root};
 use crate::gather::stat::StatCache;
 use crate::gather::workspace::Workspace;
 use crate::graph::{Image, ImageGraph};
@@ -203,6 +204,9 @@ impl Disk<'_> {
                 continue;
             }
             let shown = join(directory, name);
+            let root = Root::open(&self.workspace.root)
+                .map_err(|error| vec![unreadable(directory, &error)])?;
+            self.stat.observe(&root, shown.as_bytes(), Look::Target);
             let path = self.workspace.root.join(&shown);
             match fs::read(&path) {
                 Ok(text) => {

@@ -19,7 +19,7 @@ use crate::cancel::Cancel;
 use crate::clock::Timer;
 use crate::digest::{Digest, Hasher};
 use crate::fingerprint::reason::PrepareCause;
-use crate::gather::root::{Kind, Root};
+use crate::gather::root::{Kind, Look, Root};
 use crate::gather::stat::{Known, StatCache};
 use crate::gather::{GatherError, hash};
 use crate::history::Prepared;
@@ -96,18 +96,30 @@ pub struct Place<'a> {
     pub stat: &'a StatCache,
 }
 
+impl Place<'_> {
+    /// Notes what a path of the image's directory is: what has to be prepared rests on it.
+    fn observe(&self, root: &Root, path: &Path, look: Look) {
+        match root.look(path.as_os_str().as_bytes(), look) {
+            Ok(identity) => {
+                let full = Path::new(self.path).join(path);
+                self.stat.note(full.as_os_str().as_bytes(), look, identity);
+            }
+            Err(_) => self.stat.give_up(),
+        }
+    }
+}
+
 /// Whether the `prepare` of an image has to run; `known` is the last run that succeeded.
 pub fn state(
     place: &Place<'_>,
     command: &Prepare,
     known: Option<&Prepared>,
 ) -> Result<State, GatherError> {
-    let directory = &place.directory;
     let key = key(place, command)?;
     let cause = match known {
         None => Some(PrepareCause::NeverRan),
         Some(known) if known.key != key => Some(PrepareCause::InputsChanged),
-        Some(_) => missing_output(directory, command)?.map(PrepareCause::OutputMissing),
+        Some(_) => missing_output(place, command)?.map(PrepareCause::OutputMissing),
     };
     Ok(State { key, cause })
 }
@@ -131,7 +143,7 @@ pub fn run(
         Exit::Signal(signal) => return Err(PrepareError::Signal { command: text(), signal }),
         Exit::Stopped => return Err(PrepareError::Cancelled),
     }
-    if let Some(output) = missing_output(directory, command)? {
+    if let Some(output) = missing_output(place, command)? {
         return Err(PrepareError::NoOutput { command: text(), output });
     }
     if key(place, command)? != before {
@@ -152,7 +164,7 @@ fn key(place: &Place<'_>, command: &Prepare) -> Result<Digest, GatherError> {
         }
     }
     for pattern in &command.inputs {
-        if matching(&place.directory, std::slice::from_ref(pattern))?.is_empty() {
+        if matching(place, std::slice::from_ref(pattern))?.is_empty() {
             let why = io::Error::new(
                 io::ErrorKind::NotFound,
                 "no file matches this input of `prepare`; the files of a directory are `dir/**`",
@@ -163,7 +175,7 @@ fn key(place: &Place<'_>, command: &Prepare) -> Result<Digest, GatherError> {
     let outputs = set(&command.outputs);
     let failed = |error| GatherError::new("open", &place.directory, error);
     let root = Root::open(&place.directory).map_err(failed)?;
-    for path in matching(&place.directory, &command.inputs)? {
+    for path in matching(place, &command.inputs)? {
         // An output inside an input pattern would make the key move with every run.
         if !outputs.is_match(&path) {
             let bytes = path.as_os_str().as_bytes();
@@ -201,15 +213,16 @@ fn input(place: &Place<'_>, root: &Root, path: &[u8]) -> io::Result<(u32, Digest
         return Ok((read.status.identity.mode, read.digest));
     }
     // A link to a file: what it leads to counts.
+    place.observe(root, Path::new(OsStr::from_bytes(path)), Look::Target);
     let full = place.directory.join(OsStr::from_bytes(path));
     let mode = fs::metadata(&full)?.permissions().mode();
     Ok((mode, Digest::of_content(&fs::read(&full)?)))
 }
 
 /// The first output pattern that matches nothing.
-fn missing_output(directory: &Path, command: &Prepare) -> Result<Option<String>, GatherError> {
+fn missing_output(place: &Place<'_>, command: &Prepare) -> Result<Option<String>, GatherError> {
     for pattern in &command.outputs {
-        if matching(directory, std::slice::from_ref(pattern))?.is_empty() {
+        if matching(place, std::slice::from_ref(pattern))?.is_empty() {
             return Ok(Some(pattern.clone()));
         }
     }
@@ -218,13 +231,18 @@ fn missing_output(directory: &Path, command: &Prepare) -> Result<Option<String>,
 
 /// The files below a directory that match a pattern, sorted, relative to it. Links to files count,
 /// links to directories are not followed.
-fn matching(directory: &Path, patterns: &[String]) -> Result<BTreeSet<PathBuf>, GatherError> {
+fn matching(place: &Place<'_>, patterns: &[String]) -> Result<BTreeSet<PathBuf>, GatherError> {
+    let directory = &place.directory;
+    let root = Root::open(directory).map_err(|error| GatherError::new("open", directory, error))?;
     let mut found = BTreeSet::new();
     let is_glob = |pattern: &&String| pattern.contains(['*', '?', '[', '{']);
     let plain = patterns.iter().filter(|pattern| !is_glob(pattern));
-    found.extend(
-        plain.map(|pattern| plain_path(pattern)).filter(|path| directory.join(path).is_file()),
-    );
+    for path in plain.map(|pattern| plain_path(pattern)) {
+        place.observe(&root, &path, Look::Target);
+        if directory.join(&path).is_file() {
+            found.insert(path);
+        }
+    }
     let globs: Vec<String> = patterns.iter().filter(is_glob).cloned().collect();
     if globs.is_empty() {
         return Ok(found);
@@ -233,13 +251,20 @@ fn matching(directory: &Path, patterns: &[String]) -> Result<BTreeSet<PathBuf>, 
     let mut todo = vec![PathBuf::new()];
     while let Some(dir) = todo.pop() {
         let here = directory.join(&dir);
+        place.observe(&root, &dir, Look::Target);
         let failed = |error| GatherError::new("list", &here, error);
         for entry in fs::read_dir(&here).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = dir.join(entry.file_name());
-            if entry.file_type().map_err(failed)?.is_dir() {
+            let kind = entry.file_type().map_err(failed)?;
+            if kind.is_dir() {
                 todo.push(path);
-            } else if globs.is_match(&path) && entry.path().is_file() {
+                continue;
+            }
+            if kind.is_symlink() {
+                place.observe(&root, &path, Look::Target);
+            }
+            if globs.is_match(&path) && entry.path().is_file() {
                 found.insert(path);
             }
         }

@@ -13,6 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 /// An open directory.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub struct Status {
 }
 
 /// A time of a file system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Time {
     /// Seconds since the Unix epoch.
     pub seconds: i64,
@@ -40,7 +42,7 @@ pub struct Time {
 }
 
 /// What changes when a file does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its size in bytes.
     pub size: u64,
@@ -52,6 +54,15 @@ pub struct Identity {
     pub inode: u64,
     /// Its type and permission bits.
     pub mode: u32,
+}
+
+/// Which end of a symbolic link is looked at; of anything else they are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Look {
+    /// The path itself.
+    Itself,
+    /// What it leads to.
+    Target,
 }
 
 /// What a path is.
@@ -72,6 +83,8 @@ pub enum Kind {
 /// An open directory with what is in it.
 pub struct Folder {
     directory: Dir,
+    /// What identified it before it was listed.
+    pub identity: Identity,
     /// Names and what they are, sorted by name. What vanished while it was listed is left out.
     pub children: Vec<(Box<[u8]>, Status)>,
 }
@@ -89,9 +102,24 @@ impl Root {
         Ok(Status::new(&stat))
     }
 
+    /// What identifies a path, or what it leads to, now; `None`: it is not there. Links among its
+    /// directories are followed.
+    pub fn look(&self, path: &[u8], look: Look) -> io::Result<Option<Identity>> {
+        let flags = match look {
+            Look::Itself => AtFlags::SYMLINK_NOFOLLOW,
+            Look::Target => AtFlags::empty(),
+        };
+        match rustix::fs::statat(&self.0, or_dot(path), flags) {
+            Ok(stat) => Ok(Some(Status::new(&stat).identity)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Lists a directory. The empty path is the root.
     pub fn list(&self, path: &[u8]) -> io::Result<Folder> {
         let opened = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let identity = Status::new(&rustix::fs::fstat(&opened)?).identity;
         let mut directory = Dir::new(opened)?;
         let mut children: Vec<(Box<[u8]>, Status)> = Vec::new();
         while let Some(entry) = directory.read() {
@@ -107,7 +135,7 @@ impl Root {
             }
         }
         children.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-        Ok(Folder { directory, children })
+        Ok(Folder { directory, identity, children })
     }
 
     /// Opens a regular file for reading; anything else that took its place is not waited for.
@@ -188,7 +216,6 @@ fn open_at_once(
     flags: OFlags,
 ) -> Option<rustix::io::Result<OwnedFd>> {
     use rustix::fs::ResolveFlags;
-    use rustix::io::Errno;
 
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {

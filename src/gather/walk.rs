@@ -20,6 +20,8 @@ use rayon::prelude::*;
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::gather::GatherError;
+use crate::gather::root::{Look, Root};
+use crate::gather::stat::StatCache;
 use crate::graph::spec::Found;
 use crate::layers::Layers;
 
@@ -63,14 +65,23 @@ pub struct Tree {
     pub problems: Vec<Diagnostic>,
 }
 
-/// Walks the images directory of a workspace. A missing directory is an empty tree.
-pub fn walk(root: &Path, layers: &Layers) -> Result<Tree, GatherError> {
+/// Walks the images directory of a workspace, and notes what it rests on. A missing directory is an
+/// empty tree.
+pub fn walk(
+    opened: &Root,
+    (root, layers): (&Path, &Layers),
+    seen: &StatCache,
+) -> Result<Tree, GatherError> {
     let images = root.join(&layers.workspace.images);
     let mut tree = Tree::default();
+    seen.observe(opened, layers.workspace.images.as_bytes(), Look::Target);
     if !images.is_dir() {
         return Ok(tree);
     }
+    let above = ignores_above(root, &images, (opened, seen));
     let rules = Rules {
+        root: opened,
+        seen,
         images: &images,
         prefix: match layers.workspace.images.as_str() {
             "." => String::new(),
@@ -81,7 +92,7 @@ pub fn walk(root: &Path, layers: &Layers) -> Result<Tree, GatherError> {
     };
     let mut links = Vec::new();
     let mut found: Vec<(Found, Vec<u8>)> = Vec::new();
-    let mut level = vec![Directory { path: String::new(), ignores: ignores_above(root, &images) }];
+    let mut level = vec![Directory { path: String::new(), ignores: above }];
     while !level.is_empty() {
         let listed: Vec<Listing> = level.par_iter().map(|dir| rules.list(dir)).collect();
         level.clear();
@@ -103,8 +114,23 @@ pub fn walk(root: &Path, layers: &Layers) -> Result<Tree, GatherError> {
 }
 
 /// The `.gitignore` files from the repository's root down to the images directory.
-fn ignores_above(root: &Path, images: &Path) -> Vec<Arc<Gitignore>> {
+fn ignores_above(
+    root: &Path,
+    images: &Path,
+    (opened, seen): (&Root, &StatCache),
+) -> Vec<Arc<Gitignore>> {
     let repository = root.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(root);
+    // Whether a repository begins at a directory is known by a file of it that seldom changes.
+    let mut up = String::new();
+    for dir in root.ancestors() {
+        for name in [".git/HEAD", ".gitignore"] {
+            seen.observe(opened, format!("{up}{name}").as_bytes(), Look::Target);
+        }
+        if dir == repository {
+            break;
+        }
+        up.push_str("../");
+    }
     let mut above: Vec<&Path> = images.ancestors().skip(1).collect();
     above.retain(|dir| dir.starts_with(repository));
     above.reverse();
@@ -123,6 +149,9 @@ fn gitignore(dir: &Path) -> Option<Arc<Gitignore>> {
 }
 
 struct Rules<'a> {
+    /// The workspace root, and what was looked at in it.
+    root: &'a Root,
+    seen: &'a StatCache,
     images: &'a Path,
     /// The images directory relative to the workspace root, with a slash behind.
     prefix: String,
@@ -149,6 +178,7 @@ impl Rules<'_> {
     fn list(&self, dir: &Directory) -> Listing {
         let mut listing = Listing::default();
         let here = self.images.join(&dir.path);
+        self.observe(&dir.path, Look::Itself);
         let entries = match fs::read_dir(&here) {
             Ok(entries) => entries,
             Err(error) => {
@@ -162,6 +192,7 @@ impl Rules<'_> {
         let beside = Beside::new(names);
         let mut ignores = dir.ignores.clone();
         if entries.iter().any(|entry| entry.file_name() == ".gitignore") {
+            self.observe(&below(&dir.path, ".gitignore"), Look::Target);
             ignores.extend(gitignore(&here));
         }
         for entry in entries {
@@ -180,6 +211,7 @@ impl Rules<'_> {
         let Ok(kind) = entry.file_type() else { return };
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
+            self.seen.give_up();
             // Only a name that could matter is worth a word: contexts may hold any bytes.
             let path = entry.path();
             let is_image = ["Dockerfile", "Containerfile"].map(|file| path.join(file).is_file());
@@ -190,9 +222,11 @@ impl Rules<'_> {
             }
             return;
         };
-        let path =
-            if dir.path.is_empty() { name.to_owned() } else { format!("{}/{name}", dir.path) };
+        let path = below(&dir.path, name);
         let is_link = kind.is_symlink();
+        if is_link {
+            self.observe(&path, Look::Target);
+        }
         let is_dir = kind.is_dir() || is_link && entry.path().is_dir();
         if !is_dir && !self.is_dockerfile(name, &path) || is_dir && name.starts_with('.') {
             return;
@@ -208,7 +242,17 @@ impl Rules<'_> {
         }
     }
 
+    fn observe(&self, path: &str, look: Look) {
+        let full = format!("{}{path}", self.prefix);
+        self.seen.observe(self.root, full.trim_end_matches('/').as_bytes(), look);
+    }
+
     fn read(&self, file: &Path, path: &str, beside: &Beside, listing: &mut Listing) {
+        self.observe(path, Look::Target);
+        if beside.has_version {
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            self.observe(&below(directory, VERSION), Look::Target);
+        }
         if !file.is_file() {
             let message = "this is not a file".to_owned();
             listing.problems.push(self.problem(ODD_LINK, path, message));
@@ -267,6 +311,11 @@ impl Rules<'_> {
         let place = Place { path: Arc::from(path.trim_end_matches('/')), span: None };
         Diagnostic::error(code, message).at_place(place)
     }
+}
+
+/// A path below a directory, which may be the images directory itself.
+fn below(directory: &str, name: &str) -> String {
+    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 
 /// What stands beside a Dockerfile: asked of the listing, it costs no system call.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Place, Sources};
 use crate::gather::GatherError;
+use crate::gather::root::{Look, Root};
+use crate::gather::stat::StatCache;
 use crate::gather::walk::{self, Tree};
 use crate::graph::spec::Found;
 use crate::layers::{self, Layers};
@@ -51,9 +53,11 @@ pub fn find_root(start: &Path) -> Option<PathBuf> {
     root.map(Path::to_path_buf)
 }
 
-/// Reads a workspace.
-pub fn read(root: &Path) -> Result<Workspace, GatherError> {
+/// Reads a workspace, and notes what it rests on.
+pub fn read(root: &Path, seen: &StatCache) -> Result<Workspace, GatherError> {
     let path = root.join(LAYERS_FILE);
+    let opened = Root::open(root).map_err(|error| GatherError::new("open", root, error))?;
+    seen.observe(&opened, LAYERS_FILE.as_bytes(), Look::Target);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -64,8 +68,9 @@ pub fn read(root: &Path) -> Result<Workspace, GatherError> {
     let file: Arc<str> = Arc::from(LAYERS_FILE);
     let mut problems: Vec<Diagnostic> =
         problems.into_iter().map(|problem| problem.in_file(&file)).collect();
+    seen.observe(&opened, LOCK_FILE.as_bytes(), Look::Target);
     let (lock, lock_text) = read_lock(root, &mut problems)?;
-    let tree = walk::walk(root, &layers)?;
+    let tree = walk::walk(&opened, (root, &layers), seen)?;
     problems.extend(tree.problems.iter().cloned());
     if tree.found.is_empty() && problems.is_empty() {
         problems.push(no_images(root, &layers));

@@ -134,7 +134,7 @@ impl Ledger {
     /// runs before it when sorted, even where the clock was set back.
     pub fn next_run_id(&self, now: u64) -> String {
         let last = self.history().last_run.as_ref().map(|run: &Run| run.id.as_str());
-        run_id::after(last, now, std::process::id())
+        run_id_after(last, now)
     }
 
     /// Appends entries with one write: all of them or, where imgraph is killed in the middle of it,
@@ -155,7 +155,7 @@ impl Ledger {
             // warning about the remains, and it may fail: a part of a frame is never believed, and
             // a whole one that could only not be synced is true.
             self.file.set_len(self.end.offset).unwrap_or_default();
-            return Err(LedgerError::file("write", &main(&self.state))(error));
+            return Err(LedgerError::file("write", &file(&self.state))(error));
         }
         self.end = End { offset: self.end.offset + bytes.len() as u64, check };
         self.memory.apply(entries)?;
@@ -180,6 +180,11 @@ impl Ledger {
     }
 }
 
+/// An id for a run that begins now: see [`Ledger::next_run_id`]. `last` is that of the last run.
+pub fn run_id_after(last: Option<&str>, now: u64) -> String {
+    run_id::after(last, now, std::process::id())
+}
+
 /// Reads what is known, without a lock: a writer neither waits for this nor makes it wait. Where
 /// nothing is known yet, the history is empty.
 ///
@@ -194,7 +199,7 @@ pub fn read(state: &Path) -> Result<(History, Vec<Warning>), LedgerError> {
 }
 
 fn read_once(state: &Path) -> Result<(History, Option<Warning>), LedgerError> {
-    let path = main(state);
+    let path = file(state);
     let Some(bytes) = store::read(&path)? else { return Ok((History::default(), None)) };
     let damaged = |at, records| Warning::Damaged { path: path.clone(), at, records, kept: None };
     match recover::recover(&bytes) {
@@ -213,7 +218,7 @@ fn read_once(state: &Path) -> Result<(History, Option<Warning>), LedgerError> {
 
 /// Opens the file and reads what can be believed of it; cuts off the rest, and says so.
 fn load(state: &Path, warnings: &mut Vec<Warning>) -> Result<(File, Trusted), LedgerError> {
-    let path = main(state);
+    let path = file(state);
     let Some(bytes) = store::read(&path)? else { return create(state) };
     let trusted = match recover::recover(&bytes) {
         Ok(trusted) => trusted,
@@ -240,7 +245,7 @@ fn set_aside(state: &Path, bytes: &[u8], at: u64, records: usize) -> Warning {
     let aside = state.join("ledger.damaged");
     let cut = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
     let kept = store::write(&aside, cut).is_ok().then_some(aside);
-    Warning::Damaged { path: main(state), at, records, kept }
+    Warning::Damaged { path: file(state), at, records, kept }
 }
 
 fn create(state: &Path) -> Result<(File, Trusted), LedgerError> {
@@ -257,11 +262,12 @@ fn write_snapshot(state: &Path, memory: &Memory) -> Result<(File, End), LedgerEr
         check = frame::push(&mut bytes, check, &payload)?;
     }
     frame::write_header(&mut bytes);
-    let file = store::replace(&main(state), &beside(state), &bytes)?;
+    let file = store::replace(&file(state), &beside(state), &bytes)?;
     Ok((file, End { offset: bytes.len() as u64, check }))
 }
 
-fn main(state: &Path) -> PathBuf {
+/// The file of a ledger. Whatever is appended changes what identifies it.
+pub fn file(state: &Path) -> PathBuf {
     state.join("ledger")
 }
 

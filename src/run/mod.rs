@@ -25,9 +25,9 @@ pub use work::with_causes;
 use crate::clock::Timer;
 use crate::context::Entry;
 use crate::engine::{Cancel, Engine};
-use crate::event::{Summary, What};
+use crate::event::{self, Summary, What};
 use crate::gather::inputs::Disk;
-use crate::image::ImageId;
+use crate::image::{ImageId, ImageName};
 use crate::ledger::{Ledger, LedgerError};
 use crate::plan::{Facts, Plan};
 use crate::run::dispatcher::{Dispatcher, Task};
@@ -56,6 +56,19 @@ pub struct Options {
     pub logs_shown: String,
     /// A directory for what only lives during a build, absolute.
     pub scratch: PathBuf,
+}
+
+/// What is told of a run that has nothing to do: see [`Options`].
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// The id of the run.
+    pub run: String,
+    /// Why this engine, for people.
+    pub engine_note: String,
+    /// How many builds would have run at once.
+    pub jobs: usize,
+    /// Running since the user asked for it.
+    pub timer: Timer,
 }
 
 /// A plan with all that it takes to carry it out.
@@ -94,6 +107,29 @@ pub fn run(
         let shared = work::Shared { engine: run.engine, disk: run.disk, layers: &layers, cancel };
         Dispatcher::new(run, shared, sender, emit).run(&receiver, &spawn)
     })
+}
+
+/// Tells of a run that has nothing to do: these images, parents first, are up to date.
+pub fn nothing_to_do(
+    images: impl ExactSizeIterator<Item = ImageName>,
+    started: Started,
+    emit: &mut dyn FnMut(What),
+) -> Summary {
+    let selected = images.len();
+    emit(What::RunStarted {
+        version: event::VERSION,
+        run: started.run,
+        engine: started.engine_note,
+        selected,
+        planned: 0,
+        jobs: started.jobs,
+        predicted: None,
+    });
+    images.for_each(|image| emit(What::Fresh { image }));
+    let duration = started.timer.elapsed();
+    let summary = Summary { selected, fresh: selected, duration, ..Summary::default() };
+    emit(What::RunFinished { summary: summary.clone() });
+    summary
 }
 
 /// Starts workers. One that panics says so: the dispatcher would wait for its report for ever.

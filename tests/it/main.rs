@@ -24,6 +24,7 @@ mod rebuild;
 mod registry;
 mod scale;
 mod selection;
+mod settled;
 mod support;
 mod update;
 mod widened;

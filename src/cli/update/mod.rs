@@ -3,6 +3,7 @@
 //! Each reference is a matter of its own: one that cannot be looked up keeps its pin, and is an
 //! error; the others move.
 
+pub(crate) mod arguments;
 mod file;
 mod report;
 mod resolve;

@@ -39,7 +39,7 @@ use crate::gather::context::problem::Problems;
 use crate::gather::context::select::Selection;
 use crate::gather::context::tree::{Detail, Found, Tree};
 use crate::gather::hash;
-use crate::gather::root::Root;
+use crate::gather::root::{Look, Root};
 use crate::gather::stat::{Known, StatCache};
 use crate::ignorefile::IgnoreFile;
 
@@ -111,9 +111,11 @@ fn identify(
                     None => unknown.push(found),
                 },
                 Detail::Directory { xattrs } => {
+                    directory.note(name, Look::Itself, Some(found.status.identity));
                     entries.push(entry(found, EntryKind::Directory, *xattrs));
                 }
                 Detail::Symlink { text, xattrs } => {
+                    directory.note(name, Look::Itself, Some(found.status.identity));
                     entries.push(entry(found, EntryKind::Symlink(path_of(text)), *xattrs));
                 }
             }

@@ -7,9 +7,9 @@ use std::os::fd::AsFd;
 
 use crate::digest::Digest;
 use crate::gather::context::problem::Problems;
-use crate::gather::context::{Context, join, split};
+use crate::gather::context::{Context, below, join, split};
 use crate::gather::hash;
-use crate::gather::root::{self, Folder, Kind, Root, Status};
+use crate::gather::root::{self, Folder, Identity, Kind, Look, Root, Status};
 use crate::gopath::Wildcard;
 use crate::ignorefile::{Trail, Verdict};
 
@@ -101,7 +101,10 @@ impl<'a> Tree<'a> {
     /// may be closed to us (fsutil `filter.go`).
     pub(super) fn list(&self, path: &[u8], problems: &mut Problems<'_>) -> Option<Folder> {
         match self.root.list(path) {
-            Ok(folder) => Some(folder),
+            Ok(folder) => {
+                self.note(path, folder.identity);
+                Some(folder)
+            }
             Err(error) => {
                 let is_closed = error.kind() == io::ErrorKind::PermissionDenied;
                 if !(is_closed && self.verdict(path).is_matched()) {
@@ -110,6 +113,15 @@ impl<'a> Tree<'a> {
                 None
             }
         }
+    }
+}
+
+impl Tree<'_> {
+    /// A decision rests on what is in this directory.
+    fn note(&self, path: &[u8], identity: Identity) {
+        // The way to a context may be a link; within it, none is walked through.
+        let look = if path.is_empty() { Look::Target } else { Look::Itself };
+        self.context.cache.note(&below(self.context.path, path), look, Some(identity));
     }
 }
 

@@ -11,17 +11,38 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use crate::digest::{ContentHasher, Digest};
-use crate::gather::root::{Identity, Status, Time};
-use crate::gather::stat::{Known, Record};
+use crate::gather::root::{Identity, Look, Status, Time};
+use crate::gather::stat::{Known, Learnt, Record};
 
 const NAME: &str = "stat";
-const HEADER: &[u8] = b"imgraph stat 1\n";
+const HEADER: &[u8] = b"imgraph stat 2\n";
 const DIGEST: usize = 32;
+/// How many directories a core takes at once.
+const GROUPS_AT_ONCE: usize = 32;
+
+/// What a row has, as bits of one byte.
+mod has {
+    pub(super) const TARGET: u8 = 1;
+    pub(super) const IDENTITY: u8 = 2;
+    pub(super) const CONTENT: u8 = 4;
+    pub(super) const XATTRS: u8 = 8;
+    pub(super) const ALL: u8 = 15;
+}
+
+/// Name, end and record of a path.
+type Row<'a> = (&'a [u8], Look, Record);
+
+/// The records of a directory, by name and end.
+type Directory<'a> = BTreeMap<(&'a [u8], Look), Record>;
 
 /// What was read: the bytes, and where in them the directories and rows are.
 #[derive(Debug, Default)]
 pub(super) struct Records {
+    /// The digest at the end; `None` where there is no file.
+    pub(super) digest: Option<Digest>,
     bytes: Vec<u8>,
     directories: Vec<Group>,
     rows: Vec<u32>,
@@ -46,17 +67,37 @@ impl Records {
     }
 
     /// The row of a name among those of a directory.
-    pub(super) fn find(&self, (start, end): (usize, usize), name: &[u8]) -> Option<usize> {
+    pub(super) fn find(
+        &self,
+        (start, end): (usize, usize),
+        name: &[u8],
+        look: Look,
+    ) -> Option<usize> {
         let rows = self.rows.get(start..end)?;
-        let found = rows.binary_search_by(|at| self.cursor(*at).name().unwrap_or(b"").cmp(name));
+        let key = |at: u32| self.cursor(at).key().unwrap_or((b"", Look::Itself));
+        let found = rows.binary_search_by(|at| key(*at).cmp(&(name, look)));
         found.ok().map(|at| start + at)
     }
 
     /// What a row says.
     pub(super) fn row(&self, row: usize) -> Option<Record> {
-        let mut cursor = self.cursor(*self.rows.get(row)?);
-        cursor.name()?;
-        cursor.record()
+        Some(self.whole(row)?.2)
+    }
+
+    fn whole(&self, row: usize) -> Option<Row<'_>> {
+        self.cursor(*self.rows.get(row)?).row()
+    }
+
+    /// Whether something is true of all directories with their rows; asked on all cores.
+    pub(super) fn all_groups<'a>(
+        &'a self,
+        is_so: impl Fn(&'a [u8], Rows<'a>) -> bool + Sync,
+    ) -> bool {
+        let groups = self.directories.par_iter().with_min_len(GROUPS_AT_ONCE);
+        groups.all(|group| {
+            let rows = group.rows.0..group.rows.1;
+            is_so(&self.bytes[group.path.clone()], Rows { records: self, rows })
+        })
     }
 
     fn cursor(&self, at: u32) -> Cursor<'_> {
@@ -79,21 +120,34 @@ impl Records {
             let first = rows.len();
             for _ in 0..cursor.u32()? {
                 rows.push(u32::try_from(body.len() - cursor.0.len()).ok()?);
-                cursor.name()?;
-                cursor.record()?;
+                cursor.row()?;
             }
             directories.push(Group { path: end - path.len()..end, rows: (first, rows.len()) });
         }
-        Some(Self { bytes, directories, rows })
+        Some(Self { digest: Some(checked), bytes, directories, rows })
     }
 
-    /// All rows, with the directories and names they are of.
-    fn iter(&self) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
-        self.directories.iter().flat_map(|group| {
+    /// All rows, with their numbers and the directories they are of.
+    fn iter(&self) -> impl Iterator<Item = (usize, &[u8], Row<'_>)> {
+        self.directories.iter().flat_map(move |group| {
             let path = &self.bytes[group.path.clone()];
-            let name = |row: usize| self.cursor(self.rows[row]).name().unwrap_or_default();
-            (group.rows.0..group.rows.1).map(move |row| (row, path, name(row)))
+            let row = move |row| Some((row, path, self.whole(row)?));
+            (group.rows.0..group.rows.1).filter_map(row)
         })
+    }
+}
+
+/// The rows of one directory.
+pub(super) struct Rows<'a> {
+    records: &'a Records,
+    rows: Range<usize>,
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = Row<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.records.whole(self.rows.next()?)
     }
 }
 
@@ -112,10 +166,15 @@ pub(super) fn touch(state: &Path) -> io::Result<Time> {
     fs::remove_file(&path).and(touched)
 }
 
-/// Writes a file beside and renames it.
+/// Writes the file of a state directory.
 pub(super) fn save(state: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = state.join(format!("{NAME}.{}.new", std::process::id()));
-    let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, state.join(NAME)));
+    replace(&state.join(NAME), bytes)
+}
+
+/// Writes a file beside and renames it. It is not synced.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // What could not be written or renamed is of no use; that it stays is no further harm.
         fs::remove_file(&beside).ok();
@@ -123,36 +182,36 @@ pub(super) fn save(state: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// The bytes of a file with the old rows that are kept and the new ones, which win.
+/// The bytes of a file with the old rows that are kept and the new ones, which win; and its digest.
 pub(super) fn merge(
     old: &Records,
     is_kept: impl Fn(usize) -> bool,
-    new: &BTreeMap<Vec<u8>, Record>,
-) -> Vec<u8> {
-    let mut directories: BTreeMap<&[u8], BTreeMap<&[u8], Record>> = BTreeMap::new();
-    for (row, directory, name) in old.iter() {
-        if let Some(record) = old.row(row).filter(|_| is_kept(row)) {
-            directories.entry(directory).or_default().insert(name, record);
+    new: &Learnt,
+) -> (Vec<u8>, Digest) {
+    let mut directories: BTreeMap<&[u8], Directory<'_>> = BTreeMap::new();
+    for (row, directory, (name, look, record)) in old.iter() {
+        if is_kept(row) {
+            directories.entry(directory).or_default().insert((name, look), record);
         }
     }
-    for (path, record) in new {
+    for ((path, look), record) in new {
         let slash = path.iter().rposition(|byte| *byte == b'/');
         let (directory, name) =
             slash.map_or((&b""[..], &path[..]), |at| (&path[..at], &path[at + 1..]));
-        directories.entry(directory).or_default().insert(name, *record);
+        directories.entry(directory).or_default().insert((name, *look), *record);
     }
     let mut bytes = HEADER.to_vec();
-    for (directory, files) in directories {
+    for (directory, rows) in directories {
         push_name(&mut bytes, directory);
-        push_u32(&mut bytes, files.len());
-        for (name, (identity, known)) in files {
+        push_u32(&mut bytes, rows.len());
+        for ((name, look), record) in rows {
             push_name(&mut bytes, name);
-            push_record(&mut bytes, &identity, &known);
+            push_record(&mut bytes, look, &record);
         }
     }
     let digest = ContentHasher::default().update(&bytes).finish();
     bytes.extend(digest.as_bytes());
-    bytes
+    (bytes, digest)
 }
 
 fn push_name(bytes: &mut Vec<u8>, name: &[u8]) {
@@ -165,19 +224,27 @@ fn push_u32(bytes: &mut Vec<u8>, number: usize) {
     bytes.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-fn push_record(bytes: &mut Vec<u8>, identity: &Identity, known: &Known) {
-    let Identity { size, modified, changed, inode, mode } = identity;
-    bytes.extend(size.to_le_bytes());
-    for time in [modified, changed] {
-        bytes.extend(time.seconds.to_le_bytes());
-        bytes.extend(time.nanos.to_le_bytes());
+fn push_record(bytes: &mut Vec<u8>, look: Look, record: &Record) {
+    let Record { identity, known } = record;
+    let xattrs = known.and_then(|known| known.xattrs);
+    let bit = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+    bytes.push(
+        bit(look == Look::Target, has::TARGET)
+            | bit(identity.is_some(), has::IDENTITY)
+            | bit(known.is_some(), has::CONTENT)
+            | bit(xattrs.is_some(), has::XATTRS),
+    );
+    if let Some(Identity { size, modified, changed, inode, mode }) = identity {
+        bytes.extend(size.to_le_bytes());
+        for time in [modified, changed] {
+            bytes.extend(time.seconds.to_le_bytes());
+            bytes.extend(time.nanos.to_le_bytes());
+        }
+        bytes.extend(inode.to_le_bytes());
+        bytes.extend(mode.to_le_bytes());
     }
-    bytes.extend(inode.to_le_bytes());
-    bytes.extend(mode.to_le_bytes());
-    bytes.extend(known.content.as_bytes());
-    bytes.push(u8::from(known.xattrs.is_some()));
-    if let Some(xattrs) = &known.xattrs {
-        bytes.extend(xattrs.as_bytes());
+    for digest in known.map(|known| known.content).iter().chain(&xattrs) {
+        bytes.extend(digest.as_bytes());
     }
 }
 
@@ -218,20 +285,34 @@ impl<'a> Cursor<'a> {
         self.array().map(Digest::from_bytes)
     }
 
-    fn record(&mut self) -> Option<Record> {
-        let identity = Identity {
+    fn identity(&mut self) -> Option<Identity> {
+        Some(Identity {
             size: self.u64()?,
             modified: self.time()?,
             changed: self.time()?,
             inode: self.u64()?,
             mode: self.u32()?,
-        };
-        let content = self.digest()?;
-        let xattrs = match self.array()? {
-            [0] => None,
-            [1] => Some(self.digest()?),
-            _ => return None,
-        };
-        Some((identity, Known { content, xattrs }))
+        })
+    }
+
+    /// What a row is sorted by.
+    fn key(&mut self) -> Option<(&'a [u8], Look)> {
+        let name = self.name()?;
+        let [bits] = *self.0.first_chunk()?;
+        Some((name, if bits & has::TARGET == 0 { Look::Itself } else { Look::Target }))
+    }
+
+    fn row(&mut self) -> Option<Row<'a>> {
+        let (name, look) = self.key()?;
+        let [bits] = self.array()?;
+        if bits & !has::ALL != 0 {
+            return None;
+        }
+        let has = |bit| bits & bit != 0;
+        let identity = if has(has::IDENTITY) { Some(self.identity()?) } else { None };
+        let content = if has(has::CONTENT) { Some(self.digest()?) } else { None };
+        let xattrs = if has(has::XATTRS) { Some(self.digest()?) } else { None };
+        let known = content.map(|content| Known { content, xattrs });
+        Some((name, look, Record { identity, known }))
     }
 }

@@ -1,10 +1,17 @@
-//! The stat cache: digests of files that are as they were, without reading them.
+//! The stat cache: digests of files that are as they were, without reading them; and whether
+//! everything that a run looked at is as it was, without looking at anything else.
 //!
 //! A file is as it was if size, both times, inode and mode are. That is trusted only of a file that
 //! had been left alone for a while when it was read: file systems stamp in ticks, and what is
 //! written twice within one tick looks the same (git's "racily clean"). Such a file is not written
 //! down, so that the next run reads it again. The clock is the file system's own: a file is written
 //! in the state directory before the scan, and its time is when the scan began.
+//!
+//! Beside files whose content counts it has whatever else a decision rests on: directories that were
+//! listed, files that were read for another reason, paths that were not there ([`Directory::note`]).
+//! A run that looked at everything writes down exactly that ([`Keep::Seen`]). If all of it could be
+//! written down, [`StatCache::save`] names the file by its digest, and whoever finds the same file
+//! and [`StatCache::is_as_it_was`] knows that another run would see the same.
 //!
 //! The cache is one file that is read in one go and written beside and renamed. It only ever saves
 //! time: one that is missing, torn, foreign or newer is an empty one. Look-ups take no lock; what a
@@ -16,10 +23,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use file::replace;
 
 use crate::digest::Digest;
-use crate::gather::root::{Identity, Time};
+use crate::gather::root::{Identity, Look, Root, Time};
 
 /// The slack of file systems that stamp in parts of seconds: several ticks of any kernel.
 const SLACK_NANOS: u32 = 20_000_000;
@@ -37,8 +46,17 @@ pub struct Known {
     pub xattrs: Option<Digest>,
 }
 
-/// A file as it was, and what is known of it.
-type Record = (Identity, Known);
+/// A path as it was, and what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Record {
+    /// What it was; `None`: it was not there.
+    identity: Option<Identity>,
+    /// Its content, if that was asked for.
+    known: Option<Known>,
+}
+
+/// What was learnt, by path and end.
+type Learnt = BTreeMap<(Vec<u8>, Look), Record>;
 
 /// Which of the old records are written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +72,10 @@ pub enum Keep {
 pub struct StatCache {
     old: file::Records,
     seen: Vec<AtomicBool>,
-    new: Vec<Mutex<BTreeMap<Vec<u8>, Record>>>,
+    new: Vec<Mutex<Learnt>>,
     scan_began: Option<Time>,
+    /// Whether everything that was looked at could be written down.
+    is_complete: AtomicBool,
 }
 
 /// The records of the files in one directory.
@@ -83,7 +103,7 @@ impl StatCache {
     fn new(old: file::Records, scan_began: Option<Time>) -> Self {
         let seen = (0..old.len()).map(|_| AtomicBool::new(false)).collect();
         let new = (0..SHARDS).map(|_| Mutex::new(BTreeMap::new())).collect();
-        Self { old, seen, new, scan_began }
+        Self { old, seen, new, scan_began, is_complete: AtomicBool::new(true) }
     }
 
     /// The records of a directory; the empty path is the workspace root.
@@ -101,20 +121,81 @@ impl StatCache {
         self.old.len() == 0
     }
 
-    /// Writes the cache back, if there is anything to write: beside, then renamed.
-    ///
-    /// It is not synced: after a power loss a torn file is an empty one.
-    pub fn save(&self, state: &Path, keep: Keep) -> io::Result<()> {
-        let new = self.learnt();
-        let is_kept = |row: usize| keep == Keep::All || self.seen[row].load(Ordering::Relaxed);
-        if new.is_empty() && (0..self.old.len()).all(is_kept) {
-            return Ok(());
-        }
-        file::save(state, &file::merge(&self.old, is_kept, &new))
+    /// Notes what a path is now, that a decision rests on: relative to the workspace root.
+    pub fn note(&self, path: &[u8], look: Look, identity: Option<Identity>) {
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let (directory, name) = slash.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
+        self.directory(directory).note(name, look, identity);
     }
 
-    /// What this run read.
-    fn learnt(&self) -> BTreeMap<Vec<u8>, Record> {
+    /// Looks at a path and notes what it is: relative to the workspace root, which is `root`.
+    pub fn observe(&self, root: &Root, path: &[u8], look: Look) -> Option<Identity> {
+        let Ok(identity) = root.look(path, look) else {
+            self.give_up();
+            return None;
+        };
+        self.note(path, look, identity);
+        identity
+    }
+
+    /// A decision rests on something that cannot be written down.
+    pub fn give_up(&self) {
+        self.is_complete.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether everything that is written down is as it was. `root` is the workspace's.
+    pub fn is_as_it_was(&self, root: &Path) -> bool {
+        let Ok(root) = Root::open(root) else { return false };
+        self.old.all_groups(|path, rows| {
+            let mut full = path.to_vec();
+            if !full.is_empty() {
+                full.push(b'/');
+            }
+            let start = full.len();
+            rows.into_iter().all(|(name, look, record)| {
+                full.truncate(start);
+                full.extend(name);
+                root.look(&full, look).ok() == Some(record.identity)
+            })
+        })
+    }
+
+    /// Writes the cache back, if there is anything to write: beside, then renamed. Returns the digest
+    /// of the file if it has everything that was looked at.
+    ///
+    /// It is not synced: after a power loss a torn file is an empty one.
+    pub fn save(&self, state: &Path, keep: Keep) -> io::Result<Option<Digest>> {
+        let new = self.learnt();
+        let is_kept = |row: usize| keep == Keep::All || self.seen[row].load(Ordering::Relaxed);
+        let digest = if new.is_empty() && (0..self.old.len()).all(is_kept) {
+            self.old.digest
+        } else {
+            let (bytes, digest) = file::merge(&self.old, is_kept, &new);
+            file::save(state, &bytes)?;
+            Some(digest)
+        };
+        Ok(digest.filter(|_| self.is_complete.load(Ordering::Relaxed)))
+    }
+
+    /// The digest of the file that was read.
+    pub fn digest(&self) -> Option<Digest> {
+        self.old.digest
+    }
+
+    /// Whether a path that looks like this was left alone for long enough before the scan began; one
+    /// that was not cannot be written down. What is not there is seen when it comes.
+    pub fn is_settled(&self, identity: Option<&Identity>) -> bool {
+        let is_settled = self
+            .scan_began
+            .is_some_and(|began| identity.is_none_or(|identity| identity.is_settled_at(began)));
+        if !is_settled {
+            self.give_up();
+        }
+        is_settled
+    }
+
+    /// What this run learnt.
+    fn learnt(&self) -> Learnt {
         let mut learnt = BTreeMap::new();
         for shard in &self.new {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,39 +204,61 @@ impl StatCache {
         learnt
     }
 
-    fn shard(&self, path: &[u8]) -> &Mutex<BTreeMap<Vec<u8>, Record>> {
+    fn shard(&self, path: &[u8]) -> MutexGuard<'_, Learnt> {
         let sum = path
             .iter()
             .fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
-        &self.new[sum % SHARDS]
+        self.new[sum % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Directory<'_> {
     /// What is known of a file in it, if it is as it was.
     pub fn look_up(&self, name: &[u8], identity: &Identity) -> Option<Known> {
-        let old = &self.cache.old;
-        if let Some(row) = old.find(self.rows, name)
-            && let Some((was, known)) = old.row(row)
-            && was == *identity
-        {
-            self.cache.seen[row].store(true, Ordering::Relaxed);
+        let record = self.find_old(name, Look::Itself, Some(identity));
+        if let Some(known) = record.and_then(|record| record.known) {
             return Some(known);
         }
         let path = self.join(name);
-        let shard = self.cache.shard(&path).lock().unwrap_or_else(PoisonError::into_inner);
-        shard.get(&path).filter(|(was, _)| was == identity).map(|(_, known)| *known)
+        let shard = self.cache.shard(&path);
+        let record = shard.get(&(path, Look::Itself))?;
+        record.known.filter(|_| record.identity.as_ref() == Some(identity))
     }
 
     /// Remembers what was read of a file in it, for this run and the next, unless it was changed so
     /// recently that a further change might not show. `identity` is what it was before and after.
     pub fn remember(&self, name: &[u8], identity: Identity, known: Known) {
-        if !self.cache.scan_began.is_some_and(|began| identity.is_settled_at(began)) {
+        if self.cache.is_settled(Some(&identity)) {
+            let path = self.join(name);
+            let record = Record { identity: Some(identity), known: Some(known) };
+            self.cache.shard(&path).insert((path, Look::Itself), record);
+        }
+    }
+
+    /// Notes what a path in it is now, that a decision rests on; `None`: it is not there.
+    pub fn note(&self, name: &[u8], look: Look, identity: Option<Identity>) {
+        if self.find_old(name, look, identity.as_ref()).is_some()
+            || !self.cache.is_settled(identity.as_ref())
+        {
             return;
         }
         let path = self.join(name);
-        let mut shard = self.cache.shard(&path).lock().unwrap_or_else(PoisonError::into_inner);
-        shard.insert(path, (identity, known));
+        let mut shard = self.cache.shard(&path);
+        let record = shard.entry((path, look)).or_insert(Record { identity, known: None });
+        if record.identity != identity {
+            *record = Record { identity, known: None };
+        }
+    }
+
+    /// The record of an earlier run, if the path is as it was then.
+    fn find_old(&self, name: &[u8], look: Look, identity: Option<&Identity>) -> Option<Record> {
+        let row = self.cache.old.find(self.rows, name, look)?;
+        let record = self.cache.old.row(row)?;
+        if record.identity.as_ref() != identity {
+            return None;
+        }
+        self.cache.seen[row].store(true, Ordering::Relaxed);
+        Some(record)
     }
 
     fn join(&self, name: &[u8]) -> Vec<u8> {
