@@ -11,18 +11,31 @@ const EFFECTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("cancel", &[]),
     ("process", &["clock"]),
+    ("tls", &[]),
+    ("dockerconfig", &["process"]),
+    ("registry", &["cancel", "clock", "dockerconfig", "tls"]),
     ("gather", &["cancel", "clock", "process"]),
     ("load", &["gather"]),
     ("ledger", &[]),
-    ("engine", &["cancel", "clock", "process"]),
+    ("engine", &["cancel", "clock", "dockerconfig", "process", "registry", "tls"]),
     ("signal", &["cancel", "clock"]),
     ("run", &["cancel", "clock", "engine", "gather", "ledger"]),
     ("report", &["clock"]),
 ];
 
 /// The modules that may do what `clippy.toml` forbids.
-const EFFECTFUL: &[&str] =
-    &["clock", "process", "gather", "ledger", "engine", "report", "run", "cli"];
+const EFFECTFUL: &[&str] = &[
+    "clock",
+    "process",
+    "dockerconfig",
+    "registry",
+    "gather",
+    "ledger",
+    "engine",
+    "report",
+    "run",
+    "cli",
+];
 
 /// What the core knows nothing of.
 const OUTSIDE: &str =
