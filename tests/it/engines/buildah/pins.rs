@@ -1,6 +1,7 @@
 //! Parents are what the run says, wherever the tags point.
 
 use super::*;
+use crate::support::Workspace;
 
 /// Builds with `reference` pinned to an image whose `/who` says `pinned`, while the tag of that name
 /// in the store points at another.
@@ -180,4 +181,49 @@ fn a_step_is_not_taken_from_the_cache_when_what_it_mounts_has_changed() {
         let said: Vec<&String> = lines.iter().filter(|line| line.contains(text)).collect();
         assert_eq!(said.len(), 2, "{text}: {lines:?}");
     }
+}
+
+#[test]
+fn a_base_that_moves_in_its_registry_rebuilds_exactly_what_reads_it_once_that_is_said() {
+    let Ok(registry) = std::env::var("IMGRAPH_TEST_REGISTRY") else {
+        return eprintln!("skipped: IMGRAPH_TEST_REGISTRY is not set");
+    };
+    let Some(bench) = Bench::new() else { return };
+    let own = bench.home.path().file_name().unwrap().to_string_lossy().to_lowercase();
+    let external = format!("{registry}/buildah-moves/{}:1", own.trim_matches(['.', '_', '-']));
+    let publish = |who: &str| {
+        let (id, names) = (bench.image(who), std::slice::from_ref(&external));
+        bench.engine.tag(&id, names).unwrap();
+        bench.engine.push(&id, names, &Cancel::default(), &mut |_| {}).unwrap();
+    };
+    let tree = Workspace::new(&format!(
+        "
+        //- images/base/Dockerfile
+        FROM {external}
+        //- images/child/Dockerfile
+        FROM base
+        RUN cp /who /copy
+        //- images/other/Dockerfile
+        FROM scratch
+        COPY Dockerfile /
+        "
+    ));
+    let store = tree.root().with_file_name("store");
+    let conf = format!(
+        "[storage]\ndriver = \"vfs\"\ngraphroot = \"{0}/root\"\nrunroot = \"{0}/run\"\n",
+        store.display()
+    );
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join("storage.conf"), conf).unwrap();
+    let conf = store.join("storage.conf").display().to_string();
+    let environment = [("CONTAINERS_STORAGE_CONF", &*conf), ("BUILDAH_ISOLATION", "chroot")];
+    let rebuild = |arguments: &str| tree.rebuild_with("buildah", arguments, &environment).exits(0);
+    publish("old");
+    tree.imgraph("update").exits(0).mentions("base, and 1 image on it");
+    assert_eq!(rebuild("--locked --json").ends(), ["base built", "child built", "other built"]);
+    publish("new");
+    rebuild("").mentions("nothing to do");
+    tree.imgraph("update").exits(0).mentions("imgraph.lock: 1 moved");
+    assert_eq!(rebuild("--json").ends(), ["base built", "child built"]);
+    rebuild("").mentions("nothing to do");
 }

@@ -114,6 +114,39 @@ fn what_is_pinned_is_read_wherever_its_tag_points() {
     });
 }
 
+#[test]
+fn a_base_that_moves_in_its_registry_rebuilds_exactly_what_reads_it_once_that_is_said() {
+    let Some(registry) = registry() else { return };
+    Bench::each(|bench| {
+        let external = format!("{registry}/{}/{}:moves", bench.tag, bench.place());
+        let (old, new) = (bench.image("old"), bench.image("new"));
+        bench.publish(&old, &external);
+        let tree = bench.workspace(&format!(
+            "
+            //- images/base/Dockerfile
+            FROM {external}
+            //- images/child/Dockerfile
+            FROM @/base
+            RUN cp /who /copy
+            //- images/other/Dockerfile
+            FROM scratch
+            WORKDIR /x
+            "
+        ));
+        bench.imgraph(&tree, "update").exits(0).mentions("base, and 1 image on it");
+        let outcome = bench.rebuild(&tree, "--locked --json").exits(0);
+        assert_eq!(outcome.ends(), ["base built", "child built", "other built"]);
+        bench.publish(&new, &external);
+        bench.rebuild(&tree, "").exits(0).mentions("nothing to do");
+        bench.imgraph(&tree, "update").exits(0).mentions("imgraph.lock: 1 moved");
+        let outcome = bench.rebuild(&tree, "--json").exits(0);
+        assert_eq!(outcome.ends(), ["base built", "child built"]);
+        let child = bench.id_of(&format!("{}/child:latest", bench.tag)).unwrap();
+        assert_eq!(bench.text(&child, "copy"), "new\n");
+        bench.rebuild(&tree, "").exits(0).mentions("nothing to do");
+    });
+}
+
 /// A registry that lets nobody in, and notes what it was shown.
 struct Doorman {
     host: String,
