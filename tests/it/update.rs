@@ -133,6 +133,12 @@ fn the_file_is_sorted_and_has_what_is_wanted_for_each_platform() {
     world.imgraph("update", 0).mentions("OUTSIDE/debian:12  [DIGEST], for linux/");
     world.imgraph("update -n", 0).prints("imgraph.lock: 2 unchanged (as it was)\n");
     assert!(world.lock().contains("\"linux/s390x\" = \"sha256:"));
+    world.tree.remove("images/far");
+    world
+        .imgraph("update", 0)
+        .mentions("moved    OUTSIDE/debian:12  [DIGEST], for linux/")
+        .never_mentions("base");
+    assert_eq!(world.lock(), text);
 }
 
 #[test]
@@ -252,6 +258,23 @@ fn trouble_is_never_taken_for_an_absence_or_for_nothing_new() {
             });
         }
     });
+}
+
+#[test]
+fn an_update_that_is_interrupted_writes_nothing() {
+    let world = World::new();
+    world.imgraph("update", 0);
+    let before = world.lock();
+    world.publish("debian:12", "two");
+    world.outside.front.spoils(usize::MAX, Fault::Silent, |it| it.path.contains("/alpine/"));
+    let running = world.tree.start("update");
+    // The other one has been answered when this one is asked for.
+    while !world.outside.front.asked().iter().any(|it| it.path.contains("/alpine/")) {
+        std::thread::yield_now();
+    }
+    running.signal(rustix::process::Signal::INT);
+    running.finish().exits(130);
+    assert_eq!(world.lock(), before);
 }
 
 #[test]

@@ -75,6 +75,9 @@ impl Report<'_> {
     /// Which images are rebuilt for it: those that read it, and how many stand on them.
     fn touches(&self, change: &Change) -> String {
         let names = self.names(&change.touched);
+        if names.is_empty() {
+            return String::new();
+        }
         let beside = self.graph.with_descendants(&change.touched).len() - names.len();
         let on_them = match (beside, names.len()) {
             (0, _) => String::new(),
