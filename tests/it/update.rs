@@ -93,6 +93,26 @@ fn a_base_that_moves_is_named_with_its_images_and_exactly_those_are_rebuilt() {
 }
 
 #[test]
+fn a_lock_file_that_comes_or_goes_is_noticed_by_the_next_run() {
+    let world = World::new();
+    world.rebuild("", 0).mentions("5 built");
+    for _ in 0..2 {
+        world.rebuild("", 0).mentions("nothing to do");
+    }
+    world.imgraph("update", 0);
+    world
+        .rebuild("", 0)
+        .mentions("[base] started: OUTSIDE/debian:12 is now known as [DIGEST]")
+        .mentions("4 built · 0 failed · 1 up to date");
+    for _ in 0..2 {
+        world.rebuild("", 0).mentions("nothing to do");
+    }
+    world.tree.remove("imgraph.lock");
+    // As it was built before there was a lock file.
+    world.rebuild("", 0).mentions("4 restored");
+}
+
+#[test]
 fn a_run_with_a_lock_file_asks_no_registry() {
     let world = World::new();
     world.imgraph("update", 0);
