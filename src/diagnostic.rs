@@ -148,6 +148,11 @@ impl Sources {
         self.0.insert(path, text);
     }
 
+    /// Adds the texts of others, in the place of those that are here.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// The text of a file.
     pub fn text(&self, path: &str) -> Option<&str> {
         self.0.get(path).map(AsRef::as_ref)

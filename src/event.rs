@@ -120,11 +120,93 @@ pub enum What {
     },
     /// The user asked the run to end; running builds are being stopped.
     Interrupted,
-    /// The run ended; always the last event.
+    /// The run ended; always its last event.
     RunFinished {
         /// The totals.
         summary: Summary,
     },
+    /// A watch begins, or watches other images or directories than before; always the first event
+    /// of a watch.
+    Watching {
+        /// [`VERSION`].
+        version: u32,
+        /// How many images are selected, with the ancestors they need.
+        images: usize,
+        /// How many directories are watched.
+        directories: usize,
+        /// Milliseconds between two looks at everything, where no changes are told by the system.
+        polling: Option<u64>,
+    },
+    /// The watch looked again at what may have changed.
+    Rescanned {
+        /// Whether at everything, or only at what the paths name.
+        everything: bool,
+        /// The paths that changed, relative to the workspace root; at most a hundred.
+        paths: Vec<String>,
+        /// The images whose inputs are others than before.
+        changed: Vec<ImageName>,
+        /// Milliseconds that it took.
+        duration: u64,
+    },
+    /// What is wrong with the workspace is not what was wrong before.
+    Problems {
+        /// All of it.
+        problems: Vec<Problem>,
+    },
+    /// A running build was stopped because its inputs changed.
+    Outdated {
+        /// The image.
+        image: ImageName,
+        /// Whether it is begun again in this run; otherwise the next one has it.
+        again: bool,
+    },
+    /// The command of `--exec` begins.
+    ExecStarted {
+        /// The image that it is for.
+        image: ImageName,
+        /// The command.
+        command: String,
+    },
+    /// A line that the command of `--exec` printed.
+    ExecLog {
+        /// The image that it is for.
+        image: ImageName,
+        /// The line, without its end.
+        line: String,
+    },
+    /// The command of `--exec` ended.
+    ExecFinished {
+        /// The image that it is for.
+        image: ImageName,
+        /// Its exit code; `None` where a signal ended it or it could not be started.
+        code: Option<i32>,
+        /// Whether it was stopped, because the image was built again or the watch ended.
+        stopped: bool,
+    },
+    /// The user paused the watch.
+    Paused,
+    /// The user went on with the watch.
+    Resumed,
+    /// The watch has done what there was to do and waits for changes.
+    Idle {
+        /// The images that are not up to date: what failed, what is broken, what stands on them.
+        stale: Vec<ImageName>,
+    },
+}
+
+/// Something that is wrong with the workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `error`, `warning` or `note`.
+    pub severity: String,
+    /// `IG` and three digits.
+    pub code: String,
+    /// One line.
+    pub message: String,
+    /// The file, relative to the workspace root.
+    pub path: Option<String>,
+    /// The line, from 1.
+    pub line: Option<u32>,
 }
 
 /// What came out of an image.
@@ -203,6 +285,9 @@ pub struct Summary {
     pub logs: Option<String>,
     /// Whether the user interrupted it.
     pub interrupted: bool,
+    /// Whether inputs changed so that another plan was due before it had done all of its own.
+    #[serde(default)]
+    pub replaced: bool,
 }
 
 /// Images with durations as objects: `[{"image":"base","duration":41000}]`.

@@ -1,9 +1,10 @@
-//! Ctrl-C and SIGTERM: the first ends the run in order, a later one ends the process.
+//! Ctrl-C and SIGTERM: the first ends the run in order, a later one ends the process. And what tells
+//! that a terminal has got another size.
 
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use crate::cancel::Cancel;
@@ -34,6 +35,17 @@ pub fn raise_on_interrupt(cancel: &Cancel) -> io::Result<()> {
                     signal_hook::low_level::emulate_default_handler(signal).unwrap_or_default();
                 }
             }
+        }
+    });
+    Ok(())
+}
+
+/// Calls somebody whenever the terminal has got another size.
+pub fn on_resize(mut tell: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGWINCH])?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            tell();
         }
     });
     Ok(())

@@ -7,7 +7,9 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache::Cache;
+use crate::cli::selection::Selection;
 pub use crate::cli::update::arguments::Update;
+pub use crate::cli::watch::args::Watch;
 use crate::image::Platform;
 use crate::layers::options::{ENTITLEMENTS, NETWORKS, PROVENANCES, host};
 
@@ -133,12 +135,16 @@ pub enum Verb {
     Rebuild(Rebuild),
     /// Pin images from outside in imgraph.lock to what their tags point at now
     Update(Update),
+    /// Build again whenever a file is saved, until told to end
+    Watch(Watch),
     /// Show what a rebuild would do, and why
     Plan(Plan),
     /// Say why an image is out of date, or why it is not
     Why(Why),
     /// List exactly what enters the key of an image
     Inputs(Inputs),
+    /// List the images that differ from another revision, and what depends on them
+    Affected(Affected),
     /// List the images
     Ls(Ls),
     /// Show the graph
@@ -153,41 +159,21 @@ pub enum Verb {
     Completions(Completions),
 }
 
-/// Which images.
-#[derive(Clone, Debug, Default, Args)]
-pub struct Selection {
-    /// Images; none: all
-    #[arg(value_name = "SELECTOR")]
-    pub selectors: Vec<String>,
-    /// More selectors
-    #[arg(short = 'F', long = "filter", value_name = "SELECTOR")]
-    pub filters: Vec<String>,
-    /// An image and everything that depends on it
-    #[arg(long, value_name = "IMAGE")]
-    pub dependents_of: Vec<String>,
-    /// An image and everything that it needs
-    #[arg(long, value_name = "IMAGE")]
-    pub dependencies_of: Vec<String>,
-    /// Not these
-    #[arg(long, value_name = "SELECTOR")]
-    pub exclude: Vec<String>,
-    /// Without the stale ancestors that the selection needs
+/// List the images that differ from another revision, and what depends on them
+///
+/// Compares the work tree with the commit at which this branch left the revision: that of `--since`,
+/// else the one that the CI service names, else origin/HEAD. No engine and no earlier build is needed.
+#[derive(Clone, Debug, Args)]
+pub struct Affected {
+    /// Which images
+    #[command(flatten)]
+    pub selection: Selection,
+    /// As JSON
     #[arg(long)]
-    pub only: bool,
-    /// Fail with exit code 4 if nothing is selected
+    pub json: bool,
+    /// End with 1 if there is any
     #[arg(long)]
-    pub fail_if_no_match: bool,
-}
-
-impl Selection {
-    /// All of it as selectors.
-    pub fn all(&self) -> Vec<String> {
-        let mut all: Vec<String> = self.selectors.iter().chain(&self.filters).cloned().collect();
-        all.extend(self.dependents_of.iter().map(|name| format!("...{name}")));
-        all.extend(self.dependencies_of.iter().map(|name| format!("{name}...")));
-        all.extend(self.exclude.iter().map(|name| format!("!{name}")));
-        all
-    }
+    pub exit_code: bool,
 }
 
 /// Bring images up to date

@@ -19,7 +19,7 @@ use crate::image::ImageId;
 /// Runs the verb.
 pub(crate) fn run(arguments: &Graph, settings: &Settings) -> Result<u8, Failure> {
     let session = Session::without_contexts(settings)?;
-    let selected = session.select(&arguments.selection)?;
+    let selected = session.select(&arguments.selection, settings)?;
     session.judge(&BTreeSet::new(), &[], settings)?;
     let picture =
         Picture { session: &session, graph: &session.loaded.graph, images: &selected.images };

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cli::args::{self, Selection};
+use crate::cli::args;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::selection::Selection;
 use crate::cli::session::Session;
 use crate::cli::settings::{Settings, write};
 use crate::context::{Entry, EntryKind};
@@ -28,7 +29,7 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
         Some(file) => Session::lone(settings, file)?,
         None => Session::open(settings)?,
     };
-    let id = the_image(&session, arguments)?;
+    let id = the_image(&session, arguments, settings)?;
     let (history, _) = ledger::read(&session.state)?;
     let wide = session.wide(&history);
     let disk = session.disk(&wide);
@@ -60,13 +61,17 @@ pub(crate) fn run(arguments: &args::Inputs, settings: &Settings) -> Result<u8, F
     Ok(Exit::OK)
 }
 
-fn the_image(session: &Session, arguments: &args::Inputs) -> Result<ImageId, Failure> {
+fn the_image(
+    session: &Session,
+    arguments: &args::Inputs,
+    settings: &Settings,
+) -> Result<ImageId, Failure> {
     let Some(name) = &arguments.image else {
         let first = session.loaded.graph.iter().map(|(id, _)| id).next();
         return first.ok_or_else(|| Failure::said(Exit::WORKSPACE));
     };
     let selection = Selection { selectors: vec![name.clone()], only: true, ..Selection::default() };
-    let selected = session.select(&selection)?.asked;
+    let selected = session.select(&selection, settings)?.asked;
     match selected.iter().next() {
         Some(id) if selected.len() == 1 => Ok(*id),
         _ => {

@@ -19,8 +19,12 @@ use crate::report::text::width;
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Ls, settings: &Settings) -> Result<u8, Failure> {
-    let session = Session::without_contexts(settings)?;
-    let selected = session.select(&arguments.selection)?;
+    let session = if arguments.status {
+        Session::open(settings)?
+    } else {
+        Session::without_contexts(settings)?
+    };
+    let selected = session.select(&arguments.selection, settings)?;
     let look = if arguments.status {
         Some(Look::at(&session, settings, &selected, Wishes::nothing())?)
     } else {

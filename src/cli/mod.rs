@@ -3,8 +3,11 @@
 
 pub mod args;
 pub mod failure;
+pub mod selection;
 pub mod settings;
 
+mod affected;
+mod carry;
 mod check;
 mod completions;
 mod doctor;
@@ -19,10 +22,11 @@ mod registries;
 mod session;
 mod settled;
 mod update;
+mod watch;
 mod why;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use clap::Parser;
@@ -48,16 +52,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let settings = match Settings::new(&arguments) {
         Ok(settings) => settings,
-        Err(failure) => return complain(&failure, Style::default()),
+        Err(failure) => return complain(&failure, Style::default(), &mut io::stderr()),
     };
     // A worker that panics takes the run down with it; its builds are stopped when it unwinds.
     match catch_unwind(AssertUnwindSafe(|| dispatch(&arguments.verb, &settings))) {
         Ok(Ok(exit)) => exit,
-        Ok(Err(failure)) => complain(&failure, settings.style_err()),
+        Ok(Err(failure)) => complain(&failure, settings.style_err(), &mut io::stderr()),
         Err(_) => {
             let failure = Failure::new(Exit::BUG, "this is a bug in imgraph")
                 .help("please report it with the lines above");
-            complain(&failure, settings.style_err())
+            complain(&failure, settings.style_err(), &mut io::stderr())
         }
     }
 }
@@ -66,9 +70,11 @@ fn dispatch(verb: &Verb, settings: &Settings) -> Result<u8, Failure> {
     match verb {
         Verb::Rebuild(arguments) => rebuild::run(arguments, settings),
         Verb::Update(arguments) => update::run(arguments, settings),
+        Verb::Watch(arguments) => watch::run(arguments, settings),
         Verb::Plan(arguments) => plan::run(arguments, settings),
         Verb::Why(arguments) => why::run(arguments, settings),
         Verb::Inputs(arguments) => inputs::run(arguments, settings),
+        Verb::Affected(arguments) => affected::run(arguments, settings),
         Verb::Ls(arguments) => ls::run(arguments, settings),
         Verb::Graph(arguments) => graph::run(arguments, settings),
         Verb::Check(arguments) => check::run(arguments, settings),
@@ -81,7 +87,8 @@ fn dispatch(verb: &Verb, settings: &Settings) -> Result<u8, Failure> {
     }
 }
 
-fn complain(failure: &Failure, style: Style) -> u8 {
+/// Says why a command could not do what it was asked; returns its exit code.
+fn complain(failure: &Failure, style: Style, to: &mut dyn Write) -> u8 {
     if !failure.message.is_empty() {
         let word = style.paint(Tone::Bad, "error");
         let mut text = format!("{word}: {}\n", failure.message);
@@ -90,7 +97,7 @@ fn complain(failure: &Failure, style: Style) -> u8 {
             text += help;
             text.push('\n');
         }
-        write(&mut io::stderr(), &text);
+        write(to, &text);
     }
     failure.exit
 }

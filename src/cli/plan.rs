@@ -7,8 +7,9 @@ use std::mem::ManuallyDrop;
 
 use serde_json::json;
 
-use crate::cli::args::{self, Selection};
+use crate::cli::args;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::selection::Selection;
 use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{Settings, write};
 use crate::engine::Engine;
@@ -45,7 +46,7 @@ impl Preview<'_> {
     pub(crate) fn show(&self, as_json: bool, settings: &Settings) -> Result<u8, Failure> {
         // The process ends with this: giving back 10,000 images one by one takes longer than the plan.
         let session = ManuallyDrop::new(Session::open(settings)?);
-        let selected = session.select(self.selection)?;
+        let selected = session.select(self.selection, settings)?;
         let forced = if self.force { selected.asked.clone() } else { BTreeSet::new() };
         if self.push {
             session.check_registries(&selected.images)?;

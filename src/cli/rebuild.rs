@@ -1,40 +1,36 @@
 //! `imgraph rebuild`: brings the selected images up to date.
 #![expect(
     clippy::disallowed_methods,
-    reason = "makes the folders of a run, and appends a CI summary"
+    reason = "removes what a run leaves, and appends a CI summary"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
 
 use crate::cancel::Cancel;
 use crate::cli::args::{PlanFormat, Rebuild, RunName};
+use crate::cli::carry::{greet, interrupted, make_room, open_ledger, options};
 use crate::cli::engines::{self, Choice};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::Preview;
-use crate::cli::session::{Planned, STATE_DIR, Selected, Session, Wishes, plan, say_offline};
+use crate::cli::session::{Planned, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{self, Settings, write};
-use crate::cli::settled::{self, Settled};
+use crate::cli::settled::{self, Answers, Found, Settled};
 use crate::clock::{self, Timer};
 use crate::digest::Digest;
-use crate::engine::Engine;
 use crate::event::{Event, Summary, What};
-use crate::gather::inputs;
 use crate::gather::stat::{Keep, StatCache};
+use crate::gather::{STATE_DIR, inputs};
 use crate::history::{Ended, History};
 use crate::image::ImageId;
-use crate::ledger::{self, Holder, Ledger, LedgerError, Lock};
+use crate::ledger::{self, Holder, Ledger};
 use crate::report::{Reporter, attended};
 use crate::run::{self, Options, Run};
-use crate::signal::{raise_on_interrupt, received};
-
-/// How many runs keep their folder of logs.
-const KEPT_RUNS: usize = 30;
+use crate::signal::raise_on_interrupt;
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failure> {
@@ -52,21 +48,30 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     let choice = engines::choose(settings, &root)?;
     let stat = ManuallyDrop::new(StatCache::load(&root.join(STATE_DIR)));
     let question = settled::question(arguments, settings, (&root, &choice));
-    if let Some(question) = question {
-        let state = root.join(STATE_DIR);
-        let found = Settled::find(question, &stat, (&root, &state), &choice, settings);
-        if let Some(settled) = found.map(ManuallyDrop::new) {
+    let found = match question {
+        Some(question) => Settled::find(question, &stat, &root, (&choice, settings))?,
+        None => Found::Nothing,
+    };
+    let answers = match found {
+        Found::Settled(settled) => {
+            let settled = ManuallyDrop::new(settled);
             return Ok(exit_code(&still_settled(&settled, &choice, (arguments, settings), timer)));
         }
-    }
+        Found::Answers(answers) => answers,
+        Found::Nothing => Answers::new(),
+    };
     // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
     let stat = ManuallyDrop::into_inner(stat);
-    let session = ManuallyDrop::new(Session::with(root, choice, stat, settings)?);
-    let mut selected = session.select(&arguments.selection)?;
+    let mut session = ManuallyDrop::new(Session::with(root, choice, stat, settings)?);
+    session.answers = answers;
+    let mut selected = session.select(&arguments.selection, settings)?;
     let cancel = Cancel::default();
     raise_on_interrupt(&cancel)
         .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;
-    let mut ledger = open_ledger(&session, arguments, &cancel)?;
+    let me = Holder::this_process("imgraph rebuild", clock::now());
+    let mut say = |text: &str| write(&mut io::stderr(), text);
+    let no_wait = arguments.no_wait;
+    let mut ledger = open_ledger((&session.state, None), &me, no_wait, &cancel, &mut say)?;
     let warnings = ledger.take_warnings();
     let question = question.filter(|_| warnings.is_empty());
     for warning in warnings {
@@ -79,26 +84,6 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
         Asked { session: &session, selected: &selected, arguments, settings, timer, question };
     let outcome = rebuild(&asked, &mut ledger, &cancel)?;
     Ok(exit_code(&outcome))
-}
-
-fn open_ledger(session: &Session, arguments: &Rebuild, cancel: &Cancel) -> Result<Ledger, Failure> {
-    let me = Holder::this_process("imgraph rebuild", clock::now());
-    if arguments.no_wait {
-        return Ok(Ledger::open(&session.state, &me, Lock::NoWait)?);
-    }
-    let mut said = false;
-    let mut wait = |holder: Option<&Holder>| {
-        if !said {
-            let who = holder.map_or("another imgraph".to_owned(), |it| it.describe(clock::now()));
-            write(&mut io::stderr(), &format!("waiting for {who} ...\n"));
-            said = true;
-        }
-        if cancel.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    match Ledger::open(&session.state, &me, Lock::Wait(&mut wait)) {
-        Err(LedgerError::Cancelled) => Err(Failure::said(interrupted())),
-        opened => Ok(opened?),
-    }
 }
 
 /// What the last run did not bring to an end.
@@ -178,19 +163,13 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     let wishes = Wishes { forced: &forced, push };
     let Planned { plan, entries } = plan(&facts, &history, gathered, &selected.images, wishes);
 
-    let id = ledger.next_run_id(clock::now());
-    let logs = session.state.join("runs").join(&id);
     let options = Options {
-        logs_shown: format!("{STATE_DIR}/runs/{id}"),
-        scratch: session.state.join("tmp").join(&id),
         jobs: settings::jobs(arguments.jobs),
         failure_limit: failure_limit(arguments),
         pull: arguments.building.pull,
         push,
         timer,
-        engine_note: session.choice.note.clone(),
-        logs,
-        run: id,
+        ..options(session, ledger)
     };
     if plan.work().next().is_some() {
         make_room(session, &options)?;
@@ -204,6 +183,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         entries,
         forced: &forced,
         uncached: &uncached,
+        held: &BTreeMap::new(),
         engine: &*engine,
         disk: &disk,
         ledger,
@@ -213,7 +193,8 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         let event = Event { time: clock::now(), what };
         reporter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).event(&event);
     };
-    let summary = attended(&reporter, || run::run(work, cancel, tell));
+    let (_, mailbox) = run::steering();
+    let outcome = attended(&reporter, || run::run(work, mailbox, cancel, tell));
     fs::remove_dir_all(scratch).unwrap_or_default();
     let is_settled =
         plan.work().next().is_none() && selected.asked.len() == session.loaded.graph.len();
@@ -223,14 +204,26 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
             question
                 .and_then(|asked| Settled::write(session, (&plan, &history), (asked, seen), said));
         }
+        Ok(_) if is_settled && arguments.output.verbose > 0 => say_unsettled(session),
         Ok(_) => {}
         Err(error) => warn(&error),
     }
-    let summary = summary?;
+    let summary = outcome?.summary;
     if let Ok(reporter) = reporter.into_inner() {
         append_summary(&reporter, settings);
     }
     Ok(summary)
+}
+
+/// Says why the next run will plan although there is nothing to do.
+fn say_unsettled(session: &Session) {
+    if let Some(path) = session.stat.unsettled() {
+        let path = String::from_utf8_lossy(path);
+        let text = format!(
+            "the next run plans again: {path} was changed a moment ago, or cannot be read\n"
+        );
+        write(&mut io::stderr(), &text);
+    }
 }
 
 fn reporter(arguments: &Rebuild, settings: &Settings) -> Reporter {
@@ -249,42 +242,12 @@ fn warn(error: &dyn std::error::Error) {
     write(&mut io::stderr(), &format!("warning: {}\n", run::with_causes(error)));
 }
 
-/// An engine that is not there is said before anything is begun, and what a killed run left in it is
-/// cleared away.
-fn greet(engine: &dyn Engine) -> Result<(), Failure> {
-    engine.capabilities()?;
-    engine.recover()?;
-    Ok(())
-}
-
 fn failure_limit(arguments: &Rebuild) -> Option<usize> {
     match arguments.keep_going {
         _ if arguments.fail_fast => Some(1),
         Some(0) | None => None,
         limit => limit,
     }
-}
-
-/// Makes the folders of a run and removes those of runs long gone, and what a killed run left.
-fn make_room(session: &Session, options: &Options) -> Result<(), Failure> {
-    let failed = |path: &Path, error: &io::Error| {
-        let message = format!("cannot create {}: {error}", path.display());
-        Failure::new(Exit::UNAVAILABLE, message)
-    };
-    // The lock is held: whatever is in here belongs to nobody who lives.
-    fs::remove_dir_all(session.state.join("tmp")).unwrap_or_default();
-    for path in [&options.logs, &options.scratch] {
-        fs::create_dir_all(path).map_err(|error| failed(path, &error))?;
-    }
-    let runs = session.state.join("runs");
-    let listed = fs::read_dir(&runs).map_err(|error| failed(&runs, &error))?;
-    let mut old: Vec<_> = listed.filter_map(Result::ok).map(|entry| entry.path()).collect();
-    old.sort_unstable();
-    let excess = old.len().saturating_sub(KEPT_RUNS);
-    for path in &old[..excess] {
-        fs::remove_dir_all(path).unwrap_or_default();
-    }
-    Ok(())
 }
 
 fn append(path: &Path, text: &str) {
@@ -298,13 +261,5 @@ fn exit_code(summary: &Summary) -> u8 {
         (_, 0, _) => Exit::OK,
         (_, _, 0) => Exit::IMAGE_FAILED,
         _ => Exit::UNAVAILABLE,
-    }
-}
-
-/// The exit code of what a signal ended in order.
-fn interrupted() -> u8 {
-    match received() {
-        Some(signal_hook::consts::SIGTERM) => Exit::TERMINATED,
-        _ => Exit::INTERRUPTED,
     }
 }

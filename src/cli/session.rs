@@ -3,19 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::cli::args::Selection;
+use crate::cli::affected::{self, Affected};
 use crate::cli::engines::{self, Choice};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::selection::Selection;
 use crate::cli::settings::{Settings, write};
+use crate::cli::settled::Answers;
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::fingerprint::reason::PrepareCause;
+use crate::gather::STATE_DIR;
 use crate::gather::inputs::{Disk, Gathered, Wide};
 use crate::gather::stat::StatCache;
-use crate::gather::workspace;
+use crate::gather::workspace::{self, Workspace};
 use crate::graph::External;
 use crate::graph::select::select;
 use crate::history::{History, Output, Presence, Record};
@@ -26,9 +30,6 @@ use crate::plan::{self, Facts, Plan, Wanted};
 use crate::reference::{Reference, names_a_registry};
 use crate::report::diagnostics::{self, Look};
 use crate::report::sentence;
-
-/// The directory of the state, below the workspace root.
-pub(crate) const STATE_DIR: &str = ".imgraph";
 
 /// A workspace that a verb works on.
 pub(crate) struct Session {
@@ -42,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) stat: StatCache,
     /// The engine that would build.
     pub(crate) choice: Choice,
+    /// What it has already been asked.
+    pub(crate) answers: Answers,
     /// Whether recorded images are taken to be in its store.
     is_offline: bool,
 }
@@ -84,7 +87,50 @@ impl Session {
         settings.overrule(&mut workspace.layers);
         let loaded = resolve(workspace, choice.flavour, &Platform::host());
         let state = root.join(STATE_DIR);
-        Ok(Self { root, state, loaded, stat, choice, is_offline: settings.offline })
+        Ok(Self {
+            root,
+            state,
+            loaded,
+            stat,
+            choice,
+            answers: Answers::new(),
+            is_offline: settings.offline,
+        })
+    }
+
+    /// Reads the workspace as it is now.
+    pub(crate) fn read_again(
+        &self,
+        stat: &StatCache,
+        settings: &Settings,
+    ) -> Result<Workspace, Failure> {
+        let mut workspace = workspace::read(&self.root, stat)?;
+        settings.overrule(&mut workspace.layers);
+        Ok(workspace)
+    }
+
+    /// The same for a workspace that was read again, with the engine that was chosen then. Knows
+    /// nothing of its files.
+    pub(crate) fn again(&self, workspace: Workspace) -> Self {
+        Self {
+            root: self.root.clone(),
+            state: self.state.clone(),
+            loaded: resolve(workspace, self.choice.flavour, &Platform::host()),
+            stat: StatCache::empty(),
+            choice: self.choice.clone(),
+            answers: Answers::new(),
+            is_offline: self.is_offline,
+        }
+    }
+
+    /// The same with other texts of some Dockerfiles. Its problems are those that are new.
+    pub(crate) fn with_texts(self, texts: BTreeMap<usize, Arc<[u8]>>) -> Self {
+        let mut workspace = self.loaded.workspace;
+        for (found, text) in texts {
+            workspace.texts[found] = text;
+        }
+        let loaded = resolve(workspace, self.choice.flavour, &Platform::host());
+        Self { loaded, ..self }
     }
 
     /// A workspace of one Dockerfile that lies anywhere. Nothing of it is remembered.
@@ -98,13 +144,29 @@ impl Session {
         // A state directory that does not exist is an empty one, and nothing is saved to it.
         let state = root.join(STATE_DIR);
         let stat = StatCache::load(&state);
-        Ok(Self { root, state, loaded, stat, choice, is_offline: settings.offline })
+        Ok(Self {
+            root,
+            state,
+            loaded,
+            stat,
+            choice,
+            answers: Answers::new(),
+            is_offline: settings.offline,
+        })
     }
 
     /// The images of a selection. Fails with exit code 4 if there is none and that is asked for.
-    pub(crate) fn select(&self, selection: &Selection) -> Result<Selected, Failure> {
+    pub(crate) fn select(
+        &self,
+        selection: &Selection,
+        settings: &Settings,
+    ) -> Result<Selected, Failure> {
         let graph = &self.loaded.graph;
-        let asked = select(graph, &self.loaded.workspace.layers, &selection.all())?;
+        let mut asked = select(graph, &self.loaded.workspace.layers, &selection.all())?;
+        if let Some(revision) = affected::revision(selection, self, settings)? {
+            let affected = Affected::since(&revision, self)?;
+            asked.retain(|id| affected.images.contains_key(id));
+        }
         if asked.is_empty() && selection.fail_if_no_match {
             return Err(Failure::new(Exit::NO_MATCH, "no image is selected"));
         }
@@ -229,11 +291,16 @@ impl Session {
 
     /// What reads the disk for this workspace.
     pub(crate) fn disk<'a>(&'a self, wide: &'a Wide) -> Disk<'a> {
+        self.disk_with(&self.stat, wide)
+    }
+
+    /// The same with what somebody else knows of the files.
+    pub(crate) fn disk_with<'a>(&'a self, stat: &'a StatCache, wide: &'a Wide) -> Disk<'a> {
         Disk {
             workspace: &self.loaded.workspace,
             graph: &self.loaded.graph,
             flavour: self.choice.flavour,
-            stat: &self.stat,
+            stat,
             wide,
         }
     }
@@ -278,15 +345,25 @@ impl Session {
             (record.engine == self.choice.class)
                 .then(|| (*id, record.build_key, self.wanted_output(*id, record)))
         });
-        let recorded: Vec<(ImageId, Digest, Output)> = recorded.collect();
-        let outputs: Vec<&Output> = recorded.iter().map(|(_, _, output)| output).collect();
+        let mut table = BTreeMap::new();
+        let mut unasked: Vec<(ImageId, Digest, Output)> = Vec::new();
+        for (id, key, output) in recorded {
+            match self.answers.get(&output.id) {
+                Some((references, presence)) if *references == output.references => {
+                    table.insert((id, key), presence.clone());
+                }
+                _ => unasked.push((id, key, output)),
+            }
+        }
+        let outputs: Vec<&Output> = unasked.iter().map(|(_, _, output)| output).collect();
         let answers = match (outputs.is_empty(), self.is_offline) {
             (true, _) => Vec::new(),
             (false, true) => vec![Presence::Present; outputs.len()],
             (false, false) => engine.present(&outputs)?,
         };
-        let rows = recorded.iter().zip(answers);
-        Ok(PresenceTable(rows.map(|((id, key, _), answer)| ((*id, *key), answer)).collect()))
+        let keys = unasked.iter().map(|(id, key, _)| (*id, *key));
+        table.extend(keys.zip(answers));
+        Ok(PresenceTable(table))
     }
 }
 

@@ -156,16 +156,18 @@ fn given(arguments: &Arguments) -> Options {
         hosts: arguments.given.add_host.clone(),
         ..Options::default()
     };
-    match &arguments.verb {
-        Verb::Rebuild(rebuild) => Options {
-            cache_from: some(&rebuild.building.cache_from),
-            cache_to: some(&rebuild.building.cache_to),
-            sbom: rebuild.building.sbom,
-            provenance: rebuild.building.provenance.clone(),
-            allow: some(&rebuild.building.allow),
-            ..options
-        },
-        _ => options,
+    let building = match &arguments.verb {
+        Verb::Rebuild(rebuild) => &rebuild.building,
+        Verb::Watch(watch) => &watch.building,
+        _ => return options,
+    };
+    Options {
+        cache_from: some(&building.cache_from),
+        cache_to: some(&building.cache_to),
+        sbom: building.sbom,
+        provenance: building.provenance.clone(),
+        allow: some(&building.allow),
+        ..options
     }
 }
 

@@ -9,6 +9,7 @@
 //! It only ever saves time: a file that is missing, torn, or about another question is none.
 #![expect(clippy::disallowed_methods, reason = "this module keeps a file of its own")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::cli::failure::Failure;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
 use crate::digest::{Digest, Hasher, OciDigest};
+use crate::gather::STATE_DIR;
 use crate::gather::root::{Identity, Look, Root};
 use crate::gather::stat::{self, StatCache};
 use crate::history::{History, Output, Presence};
@@ -59,7 +61,8 @@ pub(crate) fn question(
     settings: &Settings,
     (root, choice): (&Path, &Choice),
 ) -> Option<Digest> {
-    if arguments.force || arguments.rerun.is_some() {
+    let is_narrowed = arguments.selection.since.is_some() || arguments.selection.affected;
+    if arguments.force || arguments.rerun.is_some() || is_narrowed {
         return None;
     }
     let program = look(&std::env::current_exe().ok()?)?;
@@ -79,30 +82,59 @@ fn look(file: &Path) -> Option<Identity> {
     Root::open(file.parent()?).ok()?.look(name, Look::Target).ok()?
 }
 
+/// What an engine said of outputs, by their ids: under which references they were looked for, and
+/// where they are.
+pub(crate) type Answers = BTreeMap<OciDigest, (Vec<String>, Presence)>;
+
+/// What the last run left.
+pub(crate) enum Found {
+    /// Everything is as it was.
+    Settled(Settled),
+    /// It is not, but the engine has been asked.
+    Answers(Answers),
+    /// Nothing of use.
+    Nothing,
+}
+
 impl Settled {
     /// What the last run left, if it was asked the same, and nothing that it saw has changed since,
     /// and what it found is still in the store.
     pub(crate) fn find(
         question: Digest,
         stat: &StatCache,
-        (root, state): (&Path, &Path),
-        choice: &Choice,
-        settings: &Settings,
-    ) -> Option<Self> {
-        let settled = Self::read(state)?;
-        let ledger = look(&ledger::file(state))?;
-        let basis = Basis { question, seen: stat.digest()?, ledger };
-        if settled.basis != basis {
-            return None;
+        root: &Path,
+        (choice, settings): (&Choice, &Settings),
+    ) -> Result<Found, Failure> {
+        let state = root.join(STATE_DIR);
+        let basis = || {
+            let ledger = look(&ledger::file(&state))?;
+            Some(Basis { question, seen: stat.digest()?, ledger })
+        };
+        let Some(settled) = Self::read(&state).filter(|it| Some(&it.basis) == basis().as_ref())
+        else {
+            return Ok(Found::Nothing);
+        };
+        if settings.offline {
+            let is_as_it_was = stat.is_as_it_was(root);
+            return Ok(if is_as_it_was { Found::Settled(settled) } else { Found::Nothing });
         }
-        let (is_as_it_was, is_there) = rayon::join(
+        let (is_as_it_was, answers) = rayon::join(
             || stat.is_as_it_was(root),
-            || {
-                settings.offline
-                    || settled.is_in_store(choice, (root, state), settings).unwrap_or(false)
-            },
+            || settled.ask(choice, (root, &state), settings),
         );
-        (is_as_it_was && is_there).then_some(settled)
+        Ok(match (is_as_it_was, answers) {
+            (true, answers) => {
+                let answers = answers?;
+                if answers.iter().all(|answer| *answer == Presence::Present) {
+                    Found::Settled(settled)
+                } else {
+                    Found::Answers(settled.with(answers))
+                }
+            }
+            (false, Ok(answers)) => Found::Answers(settled.with(answers)),
+            // Whether the engine is needed at all, the plan will tell.
+            (false, Err(_)) => Found::Nothing,
+        })
     }
 
     /// The names of the images, parents first.
@@ -110,12 +142,13 @@ impl Settled {
         self.images.iter().map(|(name, ..)| name.clone())
     }
 
-    fn is_in_store(
+    /// Asks the engine where the outputs are.
+    fn ask(
         &self,
         choice: &Choice,
         (root, state): (&Path, &Path),
         settings: &Settings,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Vec<Presence>, Failure> {
         let engine = choice.open(root, state, settings)?;
         let output = |(_, id, references): &(_, OciDigest, Vec<String>)| Output {
             id: id.clone(),
@@ -125,8 +158,12 @@ impl Settled {
             size: 0,
         };
         let outputs: Vec<Output> = self.images.iter().map(output).collect();
-        let answers = engine.present(&outputs.iter().collect::<Vec<_>>())?;
-        Ok(answers.into_iter().all(|presence| presence == Presence::Present))
+        Ok(engine.present(&outputs.iter().collect::<Vec<_>>())?)
+    }
+
+    fn with(self, answers: Vec<Presence>) -> Answers {
+        let outputs = self.images.into_iter().map(|(_, id, references)| (id, references));
+        outputs.zip(answers).map(|((id, references), it)| (id, (references, it))).collect()
     }
 
     fn read(state: &Path) -> Option<Self> {

@@ -6,9 +6,10 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use crate::cli::args::{Selection, Why};
+use crate::cli::args::Why;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::{self, Look};
+use crate::cli::selection::Selection;
 use crate::cli::session::{Session, Wishes};
 use crate::cli::settings::{Settings, write};
 use crate::clock;
@@ -21,9 +22,9 @@ use crate::report::style::Style;
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Why, settings: &Settings) -> Result<u8, Failure> {
-    let session = Session::without_contexts(settings)?;
+    let session = Session::open(settings)?;
     let selection = Selection { selectors: vec![arguments.image.clone()], ..Selection::default() };
-    let selected = session.select(&selection)?;
+    let selected = session.select(&selection, settings)?;
     let look = Look::at(&session, settings, &selected, Wishes::nothing())?;
     let tree = Tree { session: &session, look: &look };
     let mut text = String::new();

@@ -12,6 +12,7 @@
 //! outcome = "fail"        # or "ok", "unavailable" (the engine is gone), "hang" (until cancelled)
 //! content = "same"        # or "inputs": other inputs make another image
 //! reads = ["/generated"]  # what it asks for of the context, beside what the Dockerfile says
+//! writes = "stamp"        # a file of the context that the build writes into, each time
 //! push = "fail"           # what becomes of a push, as `outcome`
 //! ```
 #![expect(clippy::disallowed_methods, reason = "an engine reads its script and keeps a store")]
@@ -65,6 +66,7 @@ struct Behaviour {
     content: Option<ContentOf>,
     push: Option<Outcome>,
     reads: Option<Vec<String>>,
+    writes: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -128,6 +130,7 @@ impl Simulate {
             content: own.content.or(usual.content),
             push: own.push.or(usual.push),
             reads: own.reads.or_else(|| usual.reads.clone()),
+            writes: own.writes.or_else(|| usual.writes.clone()),
         }
     }
 
@@ -179,6 +182,12 @@ impl Engine for Simulate {
             return Err(EngineError::Cancelled);
         }
         progress(Progress::Log(format!("simulated {}{}", request.image, options(request))));
+        if let Some(path) = behaviour.writes {
+            let path = request.context.join(path);
+            let failed = |source| EngineError::File { action: "write", path: path.clone(), source };
+            let file = File::options().create(true).append(true).open(&path);
+            file.and_then(|mut file| file.write_all(b"built\n")).map_err(failed)?;
+        }
         match outcome {
             Outcome::Ok | Outcome::Hang => (),
             Outcome::Fail => {

@@ -238,6 +238,14 @@ impl Disk<'_> {
         Ok(if force { Some(PrepareCause::Forced) } else { state.cause })
     }
 
+    /// The digest of what the `prepare` of an image would be run with; `None` where it has none, or
+    /// its inputs cannot be read.
+    pub fn prepare_key(&self, id: ImageId) -> Option<Digest> {
+        let image = self.graph.image(id);
+        let command = image.spec.prepare.as_ref()?;
+        Some(prepare::state(&self.prepare_place(image), command, None).ok()?.key)
+    }
+
     /// The command that prepares an image; empty where there is none.
     pub fn prepare_command(&self, id: ImageId) -> &str {
         self.graph.image(id).spec.prepare.as_ref().map_or("", |prepare| &prepare.run)

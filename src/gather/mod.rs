@@ -14,6 +14,9 @@ pub mod workspace;
 use std::io;
 use std::path::PathBuf;
 
+/// The directory of the state, below the workspace root.
+pub const STATE_DIR: &str = ".imgraph";
+
 /// Something on the disk that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}", path.display())]

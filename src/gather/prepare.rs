@@ -21,7 +21,7 @@ use crate::digest::{Digest, Hasher};
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::root::{Kind, Look, Root};
 use crate::gather::stat::{Known, StatCache};
-use crate::gather::{GatherError, hash};
+use crate::gather::{GatherError, STATE_DIR, hash};
 use crate::history::Prepared;
 use crate::layers::Prepare;
 use crate::process::{self, Exit, ProcessError};
@@ -99,12 +99,11 @@ pub struct Place<'a> {
 impl Place<'_> {
     /// Notes what a path of the image's directory is: what has to be prepared rests on it.
     fn observe(&self, root: &Root, path: &Path, look: Look) {
+        let full = Path::new(self.path).join(path);
+        let full = full.as_os_str().as_bytes();
         match root.look(path.as_os_str().as_bytes(), look) {
-            Ok(identity) => {
-                let full = Path::new(self.path).join(path);
-                self.stat.note(full.as_os_str().as_bytes(), look, identity);
-            }
-            Err(_) => self.stat.give_up(),
+            Ok(identity) => self.stat.note(full, look, identity),
+            Err(_) => self.stat.give_up(full),
         }
     }
 }
@@ -238,7 +237,7 @@ fn matching(place: &Place<'_>, patterns: &[String]) -> Result<BTreeSet<PathBuf>,
     let is_glob = |pattern: &&String| pattern.contains(['*', '?', '[', '{']);
     let plain = patterns.iter().filter(|pattern| !is_glob(pattern));
     for path in plain.map(|pattern| plain_path(pattern)) {
-        place.observe(&root, &path, Look::Target);
+        place.observe(&root, &path, Look::TargetKind);
         if directory.join(&path).is_file() {
             found.insert(path);
         }
@@ -256,13 +255,16 @@ fn matching(place: &Place<'_>, patterns: &[String]) -> Result<BTreeSet<PathBuf>,
         for entry in fs::read_dir(&here).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = dir.join(entry.file_name());
+            if place.path.is_empty() && path == Path::new(STATE_DIR) {
+                continue; // it changes with every run
+            }
             let kind = entry.file_type().map_err(failed)?;
             if kind.is_dir() {
                 todo.push(path);
                 continue;
             }
             if kind.is_symlink() {
-                place.observe(&root, &path, Look::Target);
+                place.observe(&root, &path, Look::TargetKind);
             }
             if globs.is_match(&path) && entry.path().is_file() {
                 found.insert(path);
@@ -276,8 +278,9 @@ fn plain_path(pattern: &str) -> PathBuf {
     PathBuf::from(pattern.trim_start_matches("./"))
 }
 
-/// The patterns were checked when `layers.toml` was read; one that still fails matches nothing.
-fn set(patterns: &[String]) -> GlobSet {
+/// What matches one of the patterns of a `prepare`, relative to the image's directory. They were
+/// checked when `layers.toml` was read; one that still fails matches nothing.
+pub fn set(patterns: &[String]) -> GlobSet {
     let mut builder = GlobSetBuilder::new();
     for pattern in patterns {
         let pattern = pattern.trim_start_matches("./");

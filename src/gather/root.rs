@@ -41,8 +41,11 @@ pub struct Time {
     pub nanos: u32,
 }
 
+/// The bits of a mode that tell files from directories.
+const FILE_TYPE: u32 = 0o170_000;
+
 /// What changes when a file does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its size in bytes.
     pub size: u64,
@@ -56,13 +59,17 @@ pub struct Identity {
     pub mode: u32,
 }
 
-/// Which end of a symbolic link is looked at; of anything else they are the same.
+/// What of a path is looked at. Of anything but a symbolic link both ends are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Look {
     /// The path itself.
     Itself,
     /// What it leads to.
     Target,
+    /// Whether the path itself is there, and whether it is a file, a directory or what else.
+    Kind,
+    /// The same of what it leads to.
+    TargetKind,
 }
 
 /// What a path is.
@@ -102,16 +109,16 @@ impl Root {
         Ok(Status::new(&stat))
     }
 
-    /// What identifies a path, or what it leads to, now; `None`: it is not there. Links among its
-    /// directories are followed.
+    /// What identifies a path, or what it leads to, now; `None`: it is not there, or leads nowhere.
+    /// Links among its directories are followed.
     pub fn look(&self, path: &[u8], look: Look) -> io::Result<Option<Identity>> {
         let flags = match look {
-            Look::Itself => AtFlags::SYMLINK_NOFOLLOW,
-            Look::Target => AtFlags::empty(),
+            Look::Itself | Look::Kind => AtFlags::SYMLINK_NOFOLLOW,
+            Look::Target | Look::TargetKind => AtFlags::empty(),
         };
         match rustix::fs::statat(&self.0, or_dot(path), flags) {
-            Ok(stat) => Ok(Some(Status::new(&stat).identity)),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Ok(stat) => Ok(Some(Status::new(&stat).identity.as_seen(look))),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -168,6 +175,20 @@ impl AsFd for Root {
 /// The text of a link below an open directory.
 pub fn link(directory: impl AsFd, path: &[u8]) -> io::Result<Vec<u8>> {
     Ok(rustix::fs::readlinkat(directory, path, Vec::new())?.into_bytes())
+}
+
+impl Identity {
+    /// What of it counts for who looks like this.
+    #[must_use]
+    pub fn as_seen(self, look: Look) -> Self {
+        match look {
+            Look::Itself | Look::Target => self,
+            Look::Kind | Look::TargetKind => {
+                let kind = self.mode & FILE_TYPE;
+                Self { mode: kind, ..Self::default() }
+            }
+        }
+    }
 }
 
 impl Status {

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,6 +60,8 @@ pub struct Tree {
     pub found: Vec<Found>,
     /// The bytes of each.
     pub texts: Vec<Arc<[u8]>>,
+    /// The directories that were listed, below the images directory, which is the empty path.
+    pub directories: Vec<String>,
     /// Directories that were left out, below the images directory, and why.
     pub hidden: BTreeMap<String, String>,
     /// What could not be read.
@@ -95,7 +98,7 @@ pub fn walk(
     let mut level = vec![Directory { path: String::new(), ignores: above }];
     while !level.is_empty() {
         let listed: Vec<Listing> = level.par_iter().map(|dir| rules.list(dir)).collect();
-        level.clear();
+        tree.directories.extend(level.drain(..).map(|dir| dir.path));
         for listing in listed {
             level.extend(listing.directories);
             links.extend(listing.links);
@@ -119,21 +122,27 @@ fn ignores_above(
     images: &Path,
     (opened, seen): (&Root, &StatCache),
 ) -> Vec<Arc<Gitignore>> {
-    let repository = root.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(root);
-    // Whether a repository begins at a directory is known by a file of it that seldom changes.
     let mut up = String::new();
+    let mut repository = None;
     for dir in root.ancestors() {
-        for name in [".git/HEAD", ".gitignore"] {
-            seen.observe(opened, format!("{up}{name}").as_bytes(), Look::Target);
-        }
-        if dir == repository {
+        seen.observe(opened, format!("{up}.git").as_bytes(), Look::TargetKind);
+        if dir.join(".git").exists() {
+            repository = Some(dir);
             break;
         }
         up.push_str("../");
     }
     let mut above: Vec<&Path> = images.ancestors().skip(1).collect();
-    above.retain(|dir| dir.starts_with(repository));
+    above.retain(|dir| dir.starts_with(repository.unwrap_or(root)));
     above.reverse();
+    for dir in &above {
+        // Below the root, or so many directories above it.
+        let steps = root.components().count().saturating_sub(dir.components().count());
+        let directory =
+            dir.strip_prefix(root).map_or_else(|_| "../".repeat(steps).into(), PathBuf::from);
+        let path = directory.join(".gitignore");
+        seen.observe(opened, path.as_os_str().as_bytes(), Look::Target);
+    }
     above.into_iter().filter_map(gitignore).collect()
 }
 
@@ -211,10 +220,13 @@ impl Rules<'_> {
         let Ok(kind) = entry.file_type() else { return };
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
-            self.seen.give_up();
             // Only a name that could matter is worth a word: contexts may hold any bytes.
-            let path = entry.path();
-            let is_image = ["Dockerfile", "Containerfile"].map(|file| path.join(file).is_file());
+            let is_image = ["Dockerfile", "Containerfile"].map(|file| {
+                let inside = Path::new(&self.prefix).join(&dir.path).join(&name).join(file);
+                let inside = inside.as_os_str().as_bytes();
+                self.seen.observe(self.root, inside, Look::TargetKind);
+                entry.path().join(file).is_file()
+            });
             if name.to_string_lossy().contains("Dockerfile") || is_image.contains(&true) {
                 let name = name.to_string_lossy();
                 let message = format!("`{name}` is passed over: its name is not UTF-8");
@@ -225,7 +237,7 @@ impl Rules<'_> {
         let path = below(&dir.path, name);
         let is_link = kind.is_symlink();
         if is_link {
-            self.observe(&path, Look::Target);
+            self.observe(&path, Look::TargetKind);
         }
         let is_dir = kind.is_dir() || is_link && entry.path().is_dir();
         if !is_dir && !self.is_dockerfile(name, &path) || is_dir && name.starts_with('.') {

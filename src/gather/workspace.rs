@@ -36,6 +36,8 @@ pub struct Workspace {
     pub found: Vec<Found>,
     /// The bytes of each.
     pub texts: Vec<Arc<[u8]>>,
+    /// The directories that were searched, below the images directory, which is the empty path.
+    pub directories: Vec<String>,
     /// Directories below the images directory that were left out, and why.
     pub hidden: BTreeMap<String, String>,
     /// What is wrong so far.
@@ -75,9 +77,20 @@ pub fn read(root: &Path, seen: &StatCache) -> Result<Workspace, GatherError> {
     if tree.found.is_empty() && problems.is_empty() {
         problems.push(no_images(root, &layers));
     }
-    let Tree { found, texts, hidden, problems: _ } = tree;
+    let Tree { found, texts, directories, hidden, problems: _ } = tree;
     let root = root.to_path_buf();
-    Ok(Workspace { root, layers, lock, found, texts, hidden, problems, layers_text, lock_text })
+    Ok(Workspace {
+        root,
+        layers,
+        lock,
+        found,
+        texts,
+        directories,
+        hidden,
+        problems,
+        layers_text,
+        lock_text,
+    })
 }
 
 /// Reads the lock file, if there is one.
@@ -121,6 +134,7 @@ pub fn lone(file: &Path) -> Result<Workspace, GatherError> {
         lock: None,
         found: vec![found],
         texts: vec![Arc::from(text)],
+        directories: Vec::new(),
         hidden: BTreeMap::new(),
         problems: Vec::new(),
         layers_text: Arc::from(""),
@@ -146,6 +160,16 @@ impl Workspace {
     pub fn pins(&self) -> &LockFile {
         static NOTHING: LockFile = LockFile::new();
         self.lock.as_ref().unwrap_or(&NOTHING)
+    }
+
+    /// Whether another reading of the same root found the same: the same texts in the same places.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.problems.is_empty()
+            && self.layers_text == other.layers_text
+            && self.lock == other.lock
+            && self.found == other.found
+            && self.texts == other.texts
+            && self.hidden == other.hidden
     }
 
     /// The path of a Dockerfile relative to the root.

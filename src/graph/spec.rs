@@ -15,7 +15,7 @@ const NO_DOCKERFILE: &str = "IG011";
 const NO_RULE: &str = "IG012";
 
 /// A Dockerfile below the images directory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its path below the images directory, with `/`.
     pub path: Arc<str>,

@@ -59,6 +59,7 @@ mod frame;
 mod lock;
 mod memory;
 mod recover;
+mod rest;
 mod run_id;
 mod store;
 
@@ -77,6 +78,7 @@ use crate::ledger::lock::Guard;
 pub use crate::ledger::lock::{Holder, Lock};
 use crate::ledger::memory::Memory;
 use crate::ledger::recover::{End, Tail, Trusted, Unreadable};
+pub use crate::ledger::rest::Resting;
 
 /// A ledger smaller than this many bytes is never rewritten: it is read in a few milliseconds.
 const COMPACT_FROM: u64 = 1 << 20;
@@ -91,6 +93,8 @@ pub struct Ledger {
     state: PathBuf,
     file: File,
     end: End,
+    /// How long the file was when it was last written as a whole.
+    snapshot: u64,
     memory: Memory,
     warnings: Vec<Warning>,
     _guard: Guard,
@@ -105,14 +109,20 @@ impl Ledger {
     pub fn open(state: &Path, me: &Holder, lock: Lock<'_>) -> Result<Self, LedgerError> {
         store::prepare(state)?;
         let (guard, unlocked) = lock::acquire(&state.join("lock"), me, lock)?;
+        Self::open_locked(state, guard, unlocked.into_iter().collect())
+    }
+
+    fn open_locked(
+        state: &Path,
+        guard: Guard,
+        mut warnings: Vec<Warning>,
+    ) -> Result<Self, LedgerError> {
         store::remove(&beside(state))?;
-        let mut warnings: Vec<Warning> = unlocked.into_iter().collect();
         let (file, trusted) = load(state, &mut warnings)?;
         let Trusted { memory, end, version, snapshot, tail: _ } = trusted;
-        let mut ledger =
-            Self { state: state.to_owned(), file, end, memory, warnings, _guard: guard };
-        let has_grown = end.offset > COMPACT_FROM.max(snapshot.saturating_mul(COMPACT_GROWTH));
-        if (has_grown || version < FORMAT)
+        let state = state.to_owned();
+        let mut ledger = Self { state, file, end, snapshot, memory, warnings, _guard: guard };
+        if (has_grown(end, snapshot) || version < FORMAT)
             && let Err(error) = ledger.compact()
         {
             ledger.warnings.push(Warning::NotCompacted { error });
@@ -168,6 +178,7 @@ impl Ledger {
     pub fn compact(&mut self) -> Result<(), LedgerError> {
         self.memory.forget();
         (self.file, self.end) = write_snapshot(&self.state, &self.memory)?;
+        self.snapshot = self.end.offset;
         Ok(())
     }
 
@@ -264,6 +275,11 @@ fn write_snapshot(state: &Path, memory: &Memory) -> Result<(File, End), LedgerEr
     frame::write_header(&mut bytes);
     let file = store::replace(&file(state), &beside(state), &bytes)?;
     Ok((file, End { offset: bytes.len() as u64, check }))
+}
+
+/// Whether a ledger is so long that rewriting it pays.
+fn has_grown(end: End, snapshot: u64) -> bool {
+    end.offset > COMPACT_FROM.max(snapshot.saturating_mul(COMPACT_GROWTH))
 }
 
 /// The file of a ledger. Whatever is appended changes what identifies it.

@@ -213,13 +213,17 @@ impl Registry {
         let Watch { cancel, say } = watch;
         self.runtime()?.block_on(async {
             let mut answer = pin!(cancel.unless_raised(ask(&repository)));
-            loop {
+            let answer = loop {
                 tokio::select! {
-                    biased;
                     Some(note) = notes.recv() => say(note),
-                    answer = &mut answer => return answer.unwrap_or(Err(RegistryError::Cancelled)),
+                    answer = &mut answer => break answer,
                 }
+            };
+            // What was noted last may have come together with the answer.
+            while let Ok(note) = notes.try_recv() {
+                say(note);
             }
+            answer.unwrap_or(Err(RegistryError::Cancelled))
         })
     }
 }

@@ -39,6 +39,7 @@ pub mod channel;
 pub mod ci;
 pub mod lines;
 pub mod summary;
+pub mod watch;
 pub mod board;
 pub mod json;
 pub mod plain;
@@ -150,8 +151,11 @@ impl Reporter {
         let mut run = lock(&self.run);
         let Run { tally, forecast } = &mut *run;
         tally.observe(event);
-        if matches!(event.what, What::Started { .. }) {
-            forecast.follow(tally);
+        match event.what {
+            // A watch has run after run, and each has a plan of its own.
+            What::RunStarted { .. } => *forecast = Forecast::default(),
+            What::Started { .. } => forecast.follow(tally),
+            _ => (),
         }
         if let Talk::Plain(plain) = &mut self.talk {
             plain.event(event, tally);
@@ -163,6 +167,41 @@ impl Reporter {
         if let Some(json) = &mut self.json {
             json.event(event);
         }
+    }
+
+    /// Says something that is no event: above the board, where there is one.
+    pub fn talk(&mut self, text: &str) {
+        match &mut self.talk {
+            Talk::Live(live) => live.talk(text),
+            Talk::Plain(plain) => plain.talk(text),
+        }
+    }
+
+    /// The terminal has another size.
+    pub fn resized(&mut self) {
+        if let Talk::Live(live) = &self.talk {
+            live.resized();
+        }
+    }
+
+    /// Leaves no board behind: nothing more is told.
+    pub fn close(&mut self) {
+        if let Talk::Live(live) = &self.talk {
+            live.close();
+        }
+    }
+
+    /// How a watch stands, in a few words; empty where this is none.
+    pub fn status(&self) -> String {
+        let run = lock(&self.run);
+        let Some(watch) = &run.tally.watch else { return String::new() };
+        let paused = if watch.paused { "paused; " } else { "" };
+        let how = if watch.is_settled {
+            watch::idle(&watch.stale)
+        } else {
+            "there is something to do".to_owned()
+        };
+        format!("{paused}{}; {how}\n", watch::status(watch))
     }
 
     /// Tells that the run is alive, where it has been silent for a minute. To be called about once

@@ -13,7 +13,7 @@ use crate::report::outcome::{Outcome, word};
 use crate::report::style::{Style, Tone};
 use crate::report::tally::Tally;
 use crate::report::text::{clean, printable};
-use crate::report::{Logs, Settings, Ui, board, lines, sentence, summary};
+use crate::report::{Logs, Settings, Ui, board, lines, sentence, summary, watch};
 
 /// The silence in milliseconds after which a heartbeat is due.
 pub const HEARTBEAT: u64 = 60_000;
@@ -32,13 +32,15 @@ pub struct Plain {
     style: Style,
     last_said: Option<u64>,
     kept: BTreeMap<ImageName, Kept>,
+    /// What was said of a watch: how many images, and how often everything is looked at.
+    watching: Option<(usize, Option<u64>)>,
 }
 
 impl Plain {
     /// Writes to a channel.
     pub fn new(settings: Settings, channel: Channel) -> Self {
         let style = Style { color: settings.color };
-        Self { channel, settings, style, last_said: None, kept: BTreeMap::new() }
+        Self { channel, settings, style, last_said: None, kept: BTreeMap::new(), watching: None }
     }
 
     /// Writes what an event is worth. The tally has it already.
@@ -62,6 +64,11 @@ impl Plain {
         }
     }
 
+    /// Says something that is no event.
+    pub fn talk(&mut self, text: &str) {
+        self.channel.write(text);
+    }
+
     fn say(&mut self, time: u64, text: &str) {
         if !text.is_empty() {
             self.last_said = Some(time);
@@ -73,6 +80,7 @@ impl Plain {
     fn quiet(&mut self, event: &Event, tally: &Tally) -> String {
         match &event.what {
             What::Finished { ended: Ended::Failed, .. }
+            | What::ExecFinished { stopped: false, code: None | Some(1..), .. }
             | What::Warning { .. }
             | What::Interrupted => self.text(event, tally),
             What::RunFinished { summary } if summary.failed > 0 || summary.interrupted => {
@@ -108,7 +116,20 @@ impl Plain {
             What::Warning { image, message } => self.warning(image.as_ref(), message),
             What::Interrupted => lines::interrupted(self.style) + "\n",
             What::RunFinished { .. } => summary::block(tally, self.style),
+            what => self.watched(what),
         }
+    }
+
+    /// What only a watch tells.
+    fn watched(&mut self, what: &What) -> String {
+        let is_verbose = self.settings.verbosity > 0;
+        // How many directories there are is worth a word once.
+        if let What::Watching { images, polling, .. } = what
+            && self.watching.replace((*images, *polling)) == Some((*images, *polling))
+        {
+            return String::new();
+        }
+        watch::line(what, is_verbose, self.style).map(|line| line + "\n").unwrap_or_default()
     }
 
     /// The first line; even where there is none, the silence begins here.

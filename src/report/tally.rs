@@ -32,7 +32,28 @@ pub struct Tally {
     pub interrupted: bool,
     /// The totals, as soon as the run ended.
     pub summary: Option<Summary>,
+    /// How a watch stands, if this is one.
+    pub watch: Option<Watched>,
     numbers: BTreeMap<ImageName, usize>,
+}
+
+/// A watch, as far as its events tell.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    /// How many images are selected.
+    pub images: usize,
+    /// How many directories are watched.
+    pub directories: usize,
+    /// Milliseconds between two looks at everything, where changes are not told.
+    pub polling: Option<u64>,
+    /// Whether the user paused it.
+    pub paused: bool,
+    /// Whether it is known yet how the images are.
+    pub is_settled: bool,
+    /// The images that are not up to date.
+    pub stale: Vec<ImageName>,
+    /// What the last run came to.
+    pub last: Option<Summary>,
 }
 
 /// An image of the run that is not simply up to date.
@@ -81,7 +102,13 @@ impl Tally {
     /// Counts an event.
     pub fn observe(&mut self, event: &Event) {
         match &event.what {
-            What::RunStarted { jobs, .. } => self.jobs = *jobs,
+            What::RunStarted { jobs, .. } => {
+                let mut watch = self.watch.take();
+                if let Some(watch) = &mut watch {
+                    watch.is_settled = false;
+                }
+                *self = Self { jobs: *jobs, watch, ..Self::default() };
+            }
             What::Planned { image, reasons, waits_for, predicted } => {
                 let number = self.number(image);
                 let planned = &mut self.images[number];
@@ -117,8 +144,35 @@ impl Tally {
                 self.pushed.insert(image.clone(), references.clone());
             }
             What::Interrupted => self.interrupted = true,
-            What::RunFinished { summary } => self.summary = Some(summary.clone()),
-            What::Fresh { .. } | What::Log { .. } | What::Warning { .. } => (),
+            What::RunFinished { summary } => {
+                self.summary = Some(summary.clone());
+                if let Some(watch) = &mut self.watch {
+                    watch.last = Some(summary.clone());
+                }
+            }
+            What::Watching { images, directories, polling, .. } => {
+                let watch = self.watch.get_or_insert_default();
+                watch.images = *images;
+                watch.directories = *directories;
+                watch.polling = *polling;
+            }
+            What::Paused => self.pause(true),
+            What::Resumed => self.pause(false),
+            What::Idle { stale } => {
+                if let Some(watch) = &mut self.watch {
+                    watch.is_settled = true;
+                    watch.stale.clone_from(stale);
+                }
+            }
+            What::Fresh { .. }
+            | What::Log { .. }
+            | What::Warning { .. }
+            | What::Rescanned { .. }
+            | What::Problems { .. }
+            | What::Outdated { .. }
+            | What::ExecStarted { .. }
+            | What::ExecLog { .. }
+            | What::ExecFinished { .. } => (),
         }
     }
 
@@ -142,6 +196,12 @@ impl Tally {
             state: State::Waiting,
         });
         number
+    }
+
+    fn pause(&mut self, paused: bool) {
+        if let Some(watch) = &mut self.watch {
+            watch.paused = paused;
+        }
     }
 
     fn start(&mut self, name: &ImageName, since: u64, predicted: Option<u64>) {

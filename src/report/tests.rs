@@ -12,6 +12,14 @@ use crate::history::Ended;
 /// `--json`, as `docs/events.md` promises it.
 pub(crate) const SCENARIO: &str = include_str!("scenario.ndjson");
 
+/// A watch in which everything happens that only watches tell, likewise.
+pub(crate) const WATCH: &str = include_str!("watch.ndjson");
+
+/// The events of the watch.
+pub(crate) fn watch() -> Vec<Event> {
+    WATCH.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// The events of the scenario.
 pub(crate) fn scenario() -> Vec<Event> {
     SCENARIO.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -256,14 +264,46 @@ fn a_closed_stdout_ends_the_json_and_not_the_run() {
 fn json_is_the_events_one_a_line_in_the_form_that_is_promised() {
     let (mut reporter, data, _) = reporter(Settings { json: true, ..PLAIN });
     tell(&mut reporter, &scenario());
-    assert_eq!(data.text(), SCENARIO);
+    tell(&mut reporter, &watch());
+    assert_eq!(data.text(), SCENARIO.to_owned() + WATCH);
+}
+
+#[test]
+fn a_watch_is_told_in_lines() {
+    assert_eq!(
+        said(PLAIN, &watch()),
+        "\
+watching 8 images in 14 directories
+up to date, waiting for changes
+2 of 8 images planned, 2 at a time, with buildah 1.39 (the first one found), ~2m
+[base] started: packages.txt changed
+[base] outdated: its inputs changed; building it again
+[base] built: 46.1 s  (1 of 3 steps cached, 182 MB)
+[base] exec  | base restarted
+2 planned · 1 built · 0 failed · 1 not reached · 6 up to date   46.4 s
+why             base: packages.txt changed
+changed         inputs changed meanwhile; what is left is planned again
+waiting for changes; not up to date: java/jre
+paused: changes wait
+watching again
+"
+    );
+    let verbose = said(Settings { verbosity: 1, ..PLAIN }, &watch());
+    for line in [
+        "looked again at what changed: base changed  1 ms\n",
+        "looked again at everything: java/jre changed  9 ms\n",
+        "[base] exec: podman restart corp/base:dev\n",
+        "[base] exec: done\n",
+    ] {
+        assert!(verbose.contains(line), "{line} is not in {verbose}");
+    }
 }
 
 #[test]
 fn the_page_on_events_shows_every_event_as_it_is_written() {
     let page = include_str!("../../docs/events.md");
     let shown: Vec<_> = page.lines().filter(|line| line.starts_with("{\"time\"")).collect();
-    let written: Vec<_> = SCENARIO.lines().collect();
+    let written: Vec<_> = SCENARIO.lines().chain(WATCH.lines()).collect();
     let foreign: Vec<_> = shown.iter().filter(|line| !written.contains(line)).collect();
     assert!(foreign.is_empty(), "not in scenario.ndjson: {foreign:?}");
     let kind =
@@ -272,7 +312,7 @@ fn the_page_on_events_shows_every_event_as_it_is_written() {
         lines.iter().map(|line| kind(line)).collect::<std::collections::BTreeSet<_>>()
     };
     assert_eq!(kinds(&shown), kinds(&written));
-    assert_eq!(kinds(&written).len(), 11, "the scenario has every event");
+    assert_eq!(kinds(&written).len(), 21, "the scenarios have every event");
 }
 
 #[test]

@@ -10,22 +10,25 @@
 
 mod dispatcher;
 mod job;
+mod steering;
 mod summary;
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::Sender;
 use std::thread::{self, Scope};
 
+pub use steering::{Mailbox, Steering, steering};
 pub use work::with_causes;
 
 use crate::clock::Timer;
 use crate::context::Entry;
+use crate::digest::Digest;
 use crate::engine::{Cancel, Engine};
-use crate::event::{self, Summary, What};
+use crate::event::{self, Failure, Summary, What};
 use crate::gather::inputs::Disk;
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{Ledger, LedgerError};
@@ -83,6 +86,8 @@ pub struct Run<'a> {
     pub forced: &'a BTreeSet<ImageId>,
     /// Images that are built, if they are, without the engine's cache of steps.
     pub uncached: &'a BTreeSet<ImageId>,
+    /// Images that failed with a key, and how: they are not built with it again.
+    pub held: &'a BTreeMap<ImageName, Held>,
     /// Builds.
     pub engine: &'a dyn Engine,
     /// Reads contexts again.
@@ -93,15 +98,36 @@ pub struct Run<'a> {
     pub options: Options,
 }
 
+/// A build that failed for a reason that only other inputs can mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The build key that it failed with.
+    pub key: Digest,
+    /// How.
+    pub failure: Failure,
+    /// Whether it was given up because its files changed whenever it was built.
+    pub restless: bool,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The totals.
+    pub summary: Summary,
+    /// The builds that failed for a reason that only other inputs can mend.
+    pub failed: BTreeMap<ImageName, Held>,
+}
+
 /// Carries out a plan. Returns when every started build has ended; after `cancel` was raised nothing
-/// new starts, and what runs is stopped.
+/// new starts, and what runs is stopped. `mailbox` is one of [`steering`].
 pub fn run(
     run: Run<'_>,
+    mailbox: Mailbox,
     cancel: &Cancel,
     emit: &mut dyn FnMut(What),
-) -> Result<Summary, LedgerError> {
+) -> Result<Outcome, LedgerError> {
     let layers = Mutex::new(run.ledger.history().layers.clone());
-    let (sender, receiver) = mpsc::channel();
+    let Mailbox { sender, receiver } = mailbox;
     thread::scope(|scope| {
         let spawn = spawner(scope, sender.clone());
         let shared = work::Shared { engine: run.engine, disk: run.disk, layers: &layers, cancel };

@@ -49,6 +49,7 @@ pub(crate) fn summary(run: &Run<'_>, finished: &[Finished], duration: u64) -> Su
         first_cause,
         logs: None,
         interrupted: false,
+        replaced: false,
     }
 }
 

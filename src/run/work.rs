@@ -7,7 +7,7 @@
 )]
 
 use std::any::Any;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -42,6 +42,7 @@ pub(crate) struct Shared<'a> {
 }
 
 /// What a worker sends to the dispatcher.
+#[derive(Debug)]
 pub(crate) enum Message {
     /// Something to tell on.
     Tell(What),
@@ -55,9 +56,14 @@ pub(crate) enum Message {
     Pushed(ImageId, Result<Vec<String>, Failed>),
     /// A worker panicked: a bug.
     Panicked(Box<dyn Any + Send>),
+    /// From outside: these images have other files now.
+    Renewed(Vec<(ImageId, Vec<Entry>)>),
+    /// From outside: the workspace is another one, and builds of these images are outdated.
+    Replaced(BTreeSet<ImageId>),
 }
 
 /// Why a worker could not do its work.
+#[derive(Debug)]
 pub(crate) enum Failed {
     /// The image failed.
     Image(Failure),
@@ -66,6 +72,7 @@ pub(crate) enum Failed {
 }
 
 /// A build that ended well.
+#[derive(Debug)]
 pub(crate) enum Outcome {
     /// It was built from what was fingerprinted.
     Done(Box<Done>),
@@ -76,6 +83,7 @@ pub(crate) enum Outcome {
 }
 
 /// What came out of a build.
+#[derive(Debug)]
 pub(crate) struct Done {
     /// The output to record: the previous one where the content is the same.
     pub(crate) output: Output,

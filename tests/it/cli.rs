@@ -8,10 +8,11 @@ use imgraph::cli::failure::Exit;
 use crate::support::{TREE, Workspace};
 
 /// Every verb with the first line of its help.
-const VERBS: [(&str, &str); 10] = [
+const VERBS: [(&str, &str); 11] = [
     ("rebuild", "Bring images up to date"),
     ("plan", "Show what a rebuild would do, and why"),
     ("why", "Say why an image is out of date, or why it is not"),
+    ("affected", "List the images that differ from another revision"),
     ("inputs", "List exactly what enters the key of an image"),
     ("ls", "List the images"),
     ("graph", "Show the graph"),

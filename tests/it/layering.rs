@@ -11,6 +11,7 @@ const EFFECTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("cancel", &[]),
     ("process", &["clock"]),
+    ("git", &["process"]),
     ("tls", &[]),
     ("dockerconfig", &["process"]),
     ("registry", &["cancel", "clock", "dockerconfig", "tls"]),
@@ -21,12 +22,14 @@ const EFFECTS: &[(&str, &[&str])] = &[
     ("signal", &["cancel", "clock"]),
     ("run", &["cancel", "clock", "engine", "gather", "ledger"]),
     ("report", &["clock"]),
+    ("watch", &["cancel", "gather", "process"]),
 ];
 
 /// The modules that may do what `clippy.toml` forbids.
 const EFFECTFUL: &[&str] = &[
     "clock",
     "process",
+    "git",
     "dockerconfig",
     "registry",
     "gather",
@@ -34,6 +37,7 @@ const EFFECTFUL: &[&str] = &[
     "engine",
     "report",
     "run",
+    "watch",
     "cli",
 ];
 

@@ -5,6 +5,7 @@
     reason = "tests write files, start programs, and fail by panicking"
 )]
 
+mod affected;
 mod check;
 mod cli;
 mod conformance;
@@ -27,4 +28,5 @@ mod selection;
 mod settled;
 mod support;
 mod update;
+mod watch;
 mod widened;

@@ -1,11 +1,13 @@
 //! A run that finds nothing to do leaves a note for the next one, which looks whether everything is
 //! as it was and plans nothing. Whatever changes, that must not be what is found.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use regex::Regex;
 
@@ -310,4 +312,117 @@ fn a_run_that_finds_nothing_to_do_asks_once_for_each_path_and_opens_none() {
     assert_eq!(about("Dockerfile\", O_"), 0, "no Dockerfile is opened");
     let others = calls.len() - inside.len() - around.len();
     assert!(others < 500, "{others} other calls");
+}
+
+/// A change with what it is.
+type Named = (&'static str, fn(&Workspace));
+
+/// A workspace in unusual places: what lies between root and images, and outside of what is listed.
+const ODD: &str = "
+    //- layers.toml
+    [workspace]
+    images = 'src/images'
+    [image.far]
+    context = '//shared'
+    [image.any]
+    context = '//shared'
+    //- src/.gitignore
+    drafts/
+    //- src/images/far/Dockerfile
+    FROM scratch
+    COPY lib/sub/a.txt /
+    //- src/images/any/Dockerfile
+    FROM scratch
+    COPY rs/*.rs /
+    //- src/images/drafts/x/Dockerfile
+    FROM scratch
+    //- src/images/extra/Dockerfile
+    FROM scratch
+    //- shared/lib/sub/a.txt
+    a
+    //- shared/rs
+    a file
+";
+
+#[test]
+fn what_lies_outside_of_what_is_listed_is_seen() {
+    let changes: &[Named] = &[
+        ("an ignore file on the way", |tree| tree.write("src/.gitignore", "")),
+        ("a repository around", |tree| {
+            fs::create_dir(tree.path("../.git")).unwrap();
+            tree.write("../.gitignore", "extra/\n");
+        }),
+        ("a repository that begins here", |tree| tree.write(".git", "gitdir: elsewhere\n")),
+        ("a directory that is a link to itself as it was", |tree| {
+            fs::rename(tree.path("shared/lib"), tree.path("shared/lib2")).unwrap();
+            symlink("lib2", tree.path("shared/lib")).unwrap();
+        }),
+        ("a directory that has gone elsewhere", |tree| {
+            fs::rename(tree.path("shared/lib"), tree.path("lib")).unwrap();
+        }),
+        ("a file that is a directory", |tree| {
+            tree.remove("shared/rs");
+            tree.write("shared/rs/a.rs", "a");
+        }),
+    ];
+    for (what, change) in changes {
+        let tree = Workspace::new(ODD);
+        // Above the workspace, where the repository begins would be another question.
+        tree.write("../.gitignore", "extra/\n");
+        if what.contains("begins here") {
+            fs::create_dir(tree.path("../.git")).unwrap();
+        }
+        settled(&tree);
+        change(&tree);
+        let (plan, told) = (tree.imgraph("plan --json"), tree.rebuild("--json"));
+        assert_eq!(plan.code(), told.code(), "{what}");
+        if plan.code() != Some(0) {
+            continue;
+        }
+        let steps = plan.exits(0).json()["steps"].as_array().unwrap().clone();
+        let stale = steps.iter().filter(|step| step["decision"] != "fresh").count();
+        let told = told.exits(0);
+        let summary = told.events().last().unwrap()["summary"].clone();
+        assert_eq!(summary["selected"], steps.len(), "{what}");
+        assert_eq!(told.ends().len(), stale, "{what}");
+        assert!(stale > 0 || steps.len() == 2, "{what}: it was to be seen");
+    }
+}
+
+#[test]
+fn odd_paths_do_not_keep_it_from_settling() {
+    let changes: &[Named] = &[
+        ("a link to what keeps changing", |tree| {
+            symlink("../../../.imgraph/lock", tree.path("images/base/log")).unwrap();
+        }),
+        ("a link to itself", |tree| symlink("loop", tree.path("images/base/loop")).unwrap()),
+        ("a name that is no text", |tree| {
+            let name = OsStr::from_bytes(b"images/base/\xff");
+            fs::write(tree.root().join(name), "x").unwrap();
+        }),
+        ("a time that is to come", |tree| {
+            let file = fs::File::options().append(true).open(tree.path("images/base/one.txt"));
+            let later = SystemTime::now() + Duration::from_hours(1000);
+            file.unwrap().set_modified(later).unwrap();
+        }),
+        ("the whole workspace as a context", |tree| {
+            let text = tree.read("layers.toml");
+            tree.write("layers.toml", format!("{text}[image.whole]\ncontext = '//'\n"));
+            tree.add("//- images/whole/Dockerfile\nFROM scratch\nCOPY . /\n");
+            tree.write(".dockerignore", "**\n!**/*.txt\n");
+        }),
+        ("an input of prepare anywhere", |tree| {
+            tree.write("Containerfile", "FROM scratch\n");
+            let text = tree.read("layers.toml").replace("['*.txt']", "['**/*.txt']");
+            tree.write("layers.toml", text);
+        }),
+    ];
+    for (what, change) in changes {
+        let tree = Workspace::new(TREE);
+        change(&tree);
+        settled(&tree);
+        tree.rebuild("").exits(0).mentions("nothing to do");
+        tree.write("images/base/one.txt", "another\n");
+        assert!(tree.rebuild("--json").exits(0).ends().len() >= 4, "{what}");
+    }
 }

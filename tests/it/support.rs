@@ -6,7 +6,7 @@
 //! compared as a whole.
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use regex::{Captures, Regex};
 use rustix::process::{Pid, Signal, kill_process};
@@ -260,6 +260,37 @@ impl Running {
         self.wait_for(|it| event(it) && it["number"] == 2);
     }
 
+    /// Reads what it says for so long.
+    pub(crate) fn listen(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while let Ok(line) =
+            self.lines.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            self.keep(&line);
+        }
+    }
+
+    /// Types at its standard input, if that was asked for.
+    pub(crate) fn types(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Types the same again and again until there is a text on its standard output; each time, a
+    /// line has to come.
+    pub(crate) fn types_until(&mut self, text: &str, words: &str) {
+        while !self.stdout.contains(words) {
+            self.types(text);
+            assert!(self.line().is_some(), "it ended without `{words}`:\n{}", self.stdout);
+        }
+    }
+
+    /// Waits for a text on its standard output.
+    pub(crate) fn wait_for_text(&mut self, words: &str) {
+        while !self.stdout.contains(words) {
+            assert!(self.line().is_some(), "it ended without `{words}`:\n{}", self.stdout);
+        }
+    }
+
     /// Waits for a text on its standard error.
     pub(crate) fn wait_for_words(&mut self, words: &str) {
         while !self.stderr.contains(words) {
@@ -289,11 +320,7 @@ impl Running {
     fn line(&mut self) -> Option<Line> {
         match self.lines.recv_timeout(HANGS) {
             Ok(line) => {
-                let (to, text) = match &line {
-                    Line::Out(text) => (&mut self.stdout, text),
-                    Line::Err(text) => (&mut self.stderr, text),
-                };
-                to.push_str(text);
+                self.keep(&line);
                 Some(line)
             }
             Err(RecvTimeoutError::Disconnected) => None,
@@ -301,6 +328,16 @@ impl Running {
                 panic!("it hangs; so far it said\n{}{}", self.stdout, self.stderr)
             }
         }
+    }
+}
+
+impl Running {
+    fn keep(&mut self, line: &Line) {
+        let (to, text) = match line {
+            Line::Out(text) => (&mut self.stdout, text),
+            Line::Err(text) => (&mut self.stderr, text),
+        };
+        to.push_str(text);
     }
 }
 
@@ -345,6 +382,11 @@ pub(crate) struct Said {
 }
 
 impl Outcome {
+    /// The exit code; `None` where a signal ended it.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.code
+    }
+
     /// It ended with this exit code.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Said {

@@ -73,8 +73,14 @@ impl<'a> Tree<'a> {
         problems: &mut Problems<'_>,
     ) -> Result<Option<Status>, Missing<'a>> {
         match self.root.status(path) {
-            Ok(status) => Ok(Some(status)),
-            Err(error) if is_absence(&error) => Ok(None),
+            Ok(status) => {
+                self.note_kind(path, Some(status));
+                Ok(Some(status))
+            }
+            Err(error) if is_absence(&error) => {
+                self.note_kind(path, None);
+                Ok(None)
+            }
             Err(error) => {
                 problems.unreadable(path, &error);
                 Err(Missing::Unreadable)

@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use crate::digest::Digest;
 use crate::gather::context::problem::Problems;
 use crate::gather::context::{Context, below, join, split};
-use crate::gather::hash;
 use crate::gather::root::{self, Folder, Identity, Kind, Look, Root, Status};
+use crate::gather::{STATE_DIR, hash};
 use crate::gopath::Wildcard;
 use crate::ignorefile::{Trail, Verdict};
 
@@ -101,12 +101,19 @@ impl<'a> Tree<'a> {
     /// may be closed to us (fsutil `filter.go`).
     pub(super) fn list(&self, path: &[u8], problems: &mut Problems<'_>) -> Option<Folder> {
         match self.root.list(path) {
-            Ok(folder) => {
+            Ok(mut folder) => {
                 self.note(path, folder.identity);
+                if below(self.context.path, path).is_empty() {
+                    // What is remembered is no input, and changes with every run.
+                    folder.children.retain(|(name, _)| **name != *STATE_DIR.as_bytes());
+                }
                 Some(folder)
             }
             Err(error) => {
                 let is_closed = error.kind() == io::ErrorKind::PermissionDenied;
+                if let Ok(Some(identity)) = self.root.look(path, Look::Itself) {
+                    self.note(path, identity);
+                }
                 if !(is_closed && self.verdict(path).is_matched()) {
                     problems.unreadable(path, &error);
                 }
@@ -122,6 +129,12 @@ impl Tree<'_> {
         // The way to a context may be a link; within it, none is walked through.
         let look = if path.is_empty() { Look::Target } else { Look::Itself };
         self.context.cache.note(&below(self.context.path, path), look, Some(identity));
+    }
+
+    /// A decision rests on what this path is, on the way to another.
+    pub(super) fn note_kind(&self, path: &[u8], status: Option<Status>) {
+        let identity = status.map(|status| status.identity);
+        self.context.cache.note(&below(self.context.path, path), Look::Kind, identity);
     }
 }
 

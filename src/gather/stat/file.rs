@@ -25,12 +25,15 @@ const GROUPS_AT_ONCE: usize = 32;
 
 /// What a row has, as bits of one byte.
 mod has {
-    pub(super) const TARGET: u8 = 1;
-    pub(super) const IDENTITY: u8 = 2;
-    pub(super) const CONTENT: u8 = 4;
-    pub(super) const XATTRS: u8 = 8;
-    pub(super) const ALL: u8 = 15;
+    pub(super) const LOOK: u8 = 3;
+    pub(super) const IDENTITY: u8 = 4;
+    pub(super) const CONTENT: u8 = 8;
+    pub(super) const XATTRS: u8 = 16;
+    pub(super) const ALL: u8 = 31;
 }
+
+/// How it was looked at, by the number in that byte.
+const LOOKS: [Look; 4] = [Look::Itself, Look::Target, Look::Kind, Look::TargetKind];
 
 /// Name, end and record of a path.
 type Row<'a> = (&'a [u8], Look, Record);
@@ -200,6 +203,9 @@ pub(super) fn merge(
             slash.map_or((&b""[..], &path[..]), |at| (&path[..at], &path[at + 1..]));
         directories.entry(directory).or_default().insert((name, *look), *record);
     }
+    for rows in directories.values_mut() {
+        drop_lesser(rows);
+    }
     let mut bytes = HEADER.to_vec();
     for (directory, rows) in directories {
         push_name(&mut bytes, directory);
@@ -212,6 +218,17 @@ pub(super) fn merge(
     let digest = ContentHasher::default().update(&bytes).finish();
     bytes.extend(digest.as_bytes());
     (bytes, digest)
+}
+
+/// Who knows what identifies a path knows its kind.
+fn drop_lesser(rows: &mut Directory<'_>) {
+    for (lesser, greater) in [(Look::Kind, Look::Itself), (Look::TargetKind, Look::Target)] {
+        let known: Vec<&[u8]> =
+            rows.keys().filter(|(_, look)| *look == greater).map(|(name, _)| *name).collect();
+        for name in known {
+            rows.remove(&(name, lesser));
+        }
+    }
 }
 
 fn push_name(bytes: &mut Vec<u8>, name: &[u8]) {
@@ -229,7 +246,7 @@ fn push_record(bytes: &mut Vec<u8>, look: Look, record: &Record) {
     let xattrs = known.and_then(|known| known.xattrs);
     let bit = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
     bytes.push(
-        bit(look == Look::Target, has::TARGET)
+        look as u8
             | bit(identity.is_some(), has::IDENTITY)
             | bit(known.is_some(), has::CONTENT)
             | bit(xattrs.is_some(), has::XATTRS),
@@ -299,7 +316,7 @@ impl<'a> Cursor<'a> {
     fn key(&mut self) -> Option<(&'a [u8], Look)> {
         let name = self.name()?;
         let [bits] = *self.0.first_chunk()?;
-        Some((name, if bits & has::TARGET == 0 { Look::Itself } else { Look::Target }))
+        Some((name, LOOKS[usize::from(bits & has::LOOK)]))
     }
 
     fn row(&mut self) -> Option<Row<'a>> {

@@ -7,6 +7,7 @@ mod damage;
 mod full_disk;
 mod kill;
 mod model;
+mod rest;
 
 use std::fs;
 use std::ops::ControlFlow;

@@ -2,10 +2,10 @@
 //! composed as text. Knows no terminal, only its size.
 
 use crate::image::ImageName;
-use crate::report::sentence;
 use crate::report::style::{Style, Tone};
 use crate::report::tally::{Image, State, Tally};
 use crate::report::text::{clean, cut, width};
+use crate::report::{sentence, watch};
 
 /// The pictures of the spinner, one after the other.
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -66,10 +66,11 @@ pub fn running(tally: &Tally, now: u64) -> Vec<Running<'_>> {
 }
 
 /// The board: no line is wider than the terminal, and together they leave its top line free.
-/// Empty before anything is planned and after the end.
+/// Before anything is planned and after the end it is empty, or says how a watch stands.
 pub fn board(tally: &Tally, view: &View) -> Vec<String> {
     if tally.images.is_empty() || tally.summary.is_some() {
-        return Vec::new();
+        let watch = tally.watch.as_ref().filter(|_| view.size.rows > 2);
+        return watch.map_or_else(Vec::new, |it| watch::block(it, view.size.columns, view.style));
     }
     let running = running(tally, view.now);
     let room = view.size.rows.saturating_sub(2);

@@ -82,7 +82,8 @@ fn sorted(diagnostics: &[Diagnostic]) -> Vec<&Diagnostic> {
     sorted
 }
 
-const fn word(severity: Severity) -> &'static str {
+/// The word for a severity.
+pub const fn word(severity: Severity) -> &'static str {
     match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",

@@ -21,7 +21,7 @@ use crate::report::outcome::{Outcome, word};
 use crate::report::style::{Style, Tone};
 use crate::report::tally::Tally;
 use crate::report::text::clean;
-use crate::report::{Logs, Run, Settings, lines, lock, sentence, summary};
+use crate::report::{Logs, Run, Settings, lines, lock, sentence, summary, watch};
 
 /// The time between two drawings of the board.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -71,6 +71,8 @@ pub struct Live {
     channel: Channel,
     bar: ProgressBar,
     run: Arc<Mutex<Run>>,
+    /// The time between two drawings while a run is on.
+    interval: Option<Duration>,
 }
 
 impl Live {
@@ -101,16 +103,22 @@ impl Live {
         if let Some(interval) = interval {
             bar.enable_steady_tick(interval);
         }
-        Self { settings, style, channel, bar, run }
+        Self { settings, style, channel, bar, run, interval }
     }
 
     /// Shows an event that the run has counted already.
     pub fn event(&mut self, event: &Event) {
         // The guard must be gone before indicatif draws: drawing locks the run again.
-        let text = self.text(&event.what, &lock(&self.run).tally);
-        let is_last = matches!(event.what, What::RunFinished { .. });
+        let (text, is_watch) = {
+            let run = lock(&self.run);
+            (self.text(&event.what, &run.tally), run.tally.watch.is_some())
+        };
+        let is_last = matches!(event.what, What::RunFinished { .. }) && !is_watch;
         if is_last {
             self.bar.finish_and_clear();
+        }
+        if is_watch {
+            self.draw_for(&event.what);
         }
         if text.is_empty() {
             return;
@@ -123,10 +131,53 @@ impl Live {
         }
     }
 
+    /// Draws ten times a second while a run of a watch is on, and only what changed while none is:
+    /// a watch that waits takes no time of the processor.
+    fn draw_for(&self, what: &What) {
+        match what {
+            What::RunStarted { .. } => {
+                if let Some(interval) = self.interval {
+                    self.bar.enable_steady_tick(interval);
+                }
+            }
+            What::RunFinished { .. } => {
+                self.bar.disable_steady_tick();
+                self.bar.force_draw();
+            }
+            What::Watching { .. } if lock(&self.run).tally.jobs == 0 => {
+                self.bar.disable_steady_tick();
+                self.bar.force_draw();
+            }
+            What::Watching { .. } | What::Paused | What::Resumed | What::Idle { .. } => {
+                self.bar.force_draw();
+            }
+            _ => (),
+        }
+    }
+
+    /// Takes the board away.
+    pub fn close(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Draws the board anew: the terminal has another size.
+    pub fn resized(&self) {
+        self.bar.force_draw();
+    }
+
+    /// Says something above the board.
+    pub fn talk(&mut self, text: &str) {
+        let channel = &mut self.channel;
+        self.bar.suspend(|| channel.write(text));
+    }
+
     fn text(&self, what: &What, tally: &Tally) -> String {
         let is_verbose = self.settings.verbosity > 0;
         let lines: Vec<String> = match what {
+            What::RunStarted { .. } if tally.watch.is_some() && !is_verbose => Vec::new(),
             What::RunStarted { .. } => lines::head(what).into_iter().collect(),
+            // The board says so.
+            What::Watching { .. } | What::Idle { .. } | What::Paused | What::Resumed => Vec::new(),
             What::Fresh { image } if is_verbose => {
                 vec![format!("{} {image}", self.style.paint(Tone::Faint, "up to date"))]
             }
@@ -152,6 +203,7 @@ impl Live {
             | What::Step { .. }
             | What::Pushed { .. }
             | What::Log { .. } => Vec::new(),
+            what => watch::line(what, is_verbose, self.style).into_iter().collect(),
         };
         lines.into_iter().map(|line| line + "\n").collect()
     }
@@ -173,7 +225,7 @@ impl Live {
 impl Drop for Live {
     /// A run that ended without its last event leaves no board behind.
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.close();
     }
 }
 

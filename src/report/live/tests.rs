@@ -3,7 +3,7 @@ use std::io::Write;
 use indicatif::{InMemoryTerm, TermLike};
 
 use super::*;
-use crate::report::tests::{PLAIN, scenario};
+use crate::report::tests::{PLAIN, scenario, watch};
 use crate::report::{Outputs, Reporter, Talk, Ui};
 
 /// Stderr that ends at the terminal; its driver begins a line anew after each line feed.
@@ -130,4 +130,35 @@ fn without_a_terminal_progress_is_plain() {
     let outputs =
         Outputs { data: Box::new(io::sink()), talk: Box::new(io::sink()), terminal: None };
     assert!(matches!(Reporter::new(LIVE, outputs).talk, Talk::Plain(_)));
+}
+
+#[test]
+fn a_watch_that_waits_shows_how_it_stands_and_which_keys_there_are() {
+    let (mut reporter, screen) = reporter(LIVE, 24, 80);
+    let events = watch();
+    reporter.event(&events[0]);
+    assert!(screen.contents().starts_with("looking\n"), "{}", screen.contents());
+    for event in &events[1..] {
+        reporter.event(event);
+    }
+    let last = "1 built, 1 not reached in 46.4 s";
+    assert_eq!(
+        screen.contents(),
+        format!(
+            "\
+[base] outdated: its inputs changed; building it again
+built base  46.1 s  (1 of 3 steps cached, 182 MB)
+[base] exec  | base restarted
+2 planned · 1 built · 0 failed · 1 not reached · 6 up to date   46.4 s
+why             base: packages.txt changed
+changed         inputs changed meanwhile; what is left is planned again
+not up to date: java/jre  last: {last}
+watching 8 images in 14 directories
+p pause  r rebuild  f failed  Enter status  q quit  ? help"
+        )
+    );
+    reporter.talk("something\n");
+    assert!(screen.contents().contains("again\nsomething\nnot up to date"));
+    reporter.close();
+    assert!(screen.contents().ends_with("something"), "{}", screen.contents());
 }

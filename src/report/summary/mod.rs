@@ -32,7 +32,10 @@ pub fn block(tally: &Tally, style: Style) -> String {
         return nothing_to_do(summary) + "\n";
     }
     let mut lines = vec![totals_line(tally, summary, style)];
-    lines.extend(critical_path(summary).map(|path| label("critical path", &path)));
+    let is_watch = tally.watch.is_some();
+    if !is_watch {
+        lines.extend(critical_path(summary).map(|path| label("critical path", &path)));
+    }
     lines.extend(first_cause(summary).map(|cause| label("why", &cause)));
     let mut failed_label = "failed";
     for failed in tally.failures.iter().take(FAILURES) {
@@ -42,11 +45,15 @@ pub fn block(tally: &Tally, style: Style) -> String {
     if tally.failures.len() > FAILURES {
         lines.push(label("", &format!("and {} more", tally.failures.len() - FAILURES)));
     }
+    if summary.replaced {
+        lines.push(label("changed", "inputs changed meanwhile; what is left is planned again"));
+    }
     if summary.interrupted {
         lines.push(label("interrupted", "what was built is kept; the next run goes on from there"));
     }
-    lines.extend(summary.logs.as_ref().map(|logs| label("logs", &printable(logs))));
-    if has_rest(summary) {
+    let logs = summary.logs.as_ref().filter(|_| !is_watch || summary.failed > 0);
+    lines.extend(logs.map(|logs| label("logs", &printable(logs))));
+    if has_rest(summary) && !is_watch {
         lines.push(label("rerun", RERUN));
     }
     lines.join("\n") + "\n"

@@ -1,6 +1,7 @@
 //! The thread that owns the state of a run.
 
 mod ends;
+mod steer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::clock::{self, Timer};
 use crate::context::Entry;
 use crate::digest::Digest;
+use crate::engine::Cancel;
 use crate::event::{self, Failure, Summary, What};
 use crate::fingerprint;
 use crate::fingerprint::reason::Reason;
@@ -22,8 +24,8 @@ use crate::plan::{self, Decision, Durations, Step, Verdict, decide};
 use crate::run::dispatcher::ends::End;
 use crate::run::job::{self, Job, Log};
 use crate::run::summary::{self, Finished};
-use crate::run::work::{self, Failed, Message, Outcome, Shared};
-use crate::run::{Options, Run};
+use crate::run::work::{self, Failed, Message, Shared};
+use crate::run::{Held, Options, Outcome, Run};
 use crate::schedule::Schedule;
 
 /// How often a raised cancel is looked for while nothing happens.
@@ -54,6 +56,16 @@ pub(crate) struct Dispatcher<'a, 'e> {
     logged: BTreeSet<ImageId>,
     /// The images that are being pushed, and how they end when that is done.
     pushing: BTreeMap<ImageId, (Ended, End)>,
+    /// The builds that are on, and what stops each.
+    building: BTreeMap<ImageId, Cancel>,
+    /// What is built next of an image whose build was stopped because of these files.
+    renewed: BTreeMap<ImageId, Vec<Entry>>,
+    /// Whether nothing more is started, because another plan is due.
+    replaced: bool,
+    /// The keys of what was begun to be built.
+    keys: BTreeMap<ImageId, Digest>,
+    /// What failed and is not to be tried again as it is.
+    failed: BTreeMap<ImageName, Held>,
     /// How many workers have not reported yet.
     workers: usize,
     finished: Vec<Finished>,
@@ -95,6 +107,11 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             begun: BTreeMap::new(),
             logged: BTreeSet::new(),
             pushing: BTreeMap::new(),
+            building: BTreeMap::new(),
+            renewed: BTreeMap::new(),
+            replaced: false,
+            keys: BTreeMap::new(),
+            failed: BTreeMap::new(),
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
@@ -110,7 +127,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         mut self,
         messages: &Receiver<Message>,
         spawn: Spawn<'_, 'a>,
-    ) -> Result<Summary, LedgerError> {
+    ) -> Result<Outcome, LedgerError> {
         let timer = self.run.options.timer;
         self.announce()?;
         let result = self.work_off(messages, spawn);
@@ -119,7 +136,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             self.shared.cancel.raise();
             while self.workers > 0 {
                 match messages.recv() {
-                    Ok(Message::Tell(_)) => (),
+                    Ok(Message::Tell(_) | Message::Renewed(_) | Message::Replaced(_)) => (),
                     Ok(_) => self.workers -= 1,
                     Err(_) => break,
                 }
@@ -131,7 +148,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             self.run.ledger.append([ledger::Entry::RunFinished { finished: clock::now() }])?;
         }
         (self.emit)(What::RunFinished { summary: summary.clone() });
-        Ok(summary)
+        Ok(Outcome { summary, failed: self.failed })
     }
 
     fn announce(&mut self) -> Result<(), LedgerError> {
@@ -219,7 +236,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             self.interrupted = true;
             (self.emit)(What::Interrupted);
         }
-        if self.interrupted || limit {
+        if self.interrupted || self.replaced || limit {
             for id in self.schedule.abandon() {
                 self.end(id, Ended::NotReached, End::default())?;
             }
@@ -277,7 +294,12 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         match verdict {
             Verdict::Fresh(record) => self.cut_off(id, record, spawn),
             Verdict::Restore(record) => self.restore(id, &record, key, spawn),
-            Verdict::Rebuild(reasons) => self.build(id, key, reasons, spawn),
+            Verdict::Rebuild(reasons) => match self.run.held.get(&self.name(id)) {
+                Some(held) if held.key == key && !self.run.forced.contains(&id) => {
+                    self.fail_again(id, held.clone())
+                }
+                _ => self.build(id, key, reasons, spawn),
+            },
         }
     }
 
@@ -337,8 +359,11 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         let job = Job::new(&self.run, &self.current, id, key);
         self.run.ledger.append([ledger::Entry::Intent { image: self.name(id) }])?;
         let (shared, sender) = (self.shared, self.sender.clone());
+        let cancel = shared.cancel.child();
+        self.building.insert(id, cancel.clone());
+        self.keys.insert(id, key);
         self.workers += 1;
-        spawn(Box::new(move || work::build(shared, &job, &sender)));
+        spawn(Box::new(move || work::build(Shared { cancel: &cancel, ..shared }, &job, &sender)));
         Ok(())
     }
 
@@ -352,13 +377,20 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
     }
 
     fn receive(&mut self, message: Message, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {
-        if let Message::Tell(what) = message {
-            (self.emit)(what);
-            return Ok(());
-        }
-        self.workers -= 1;
         match message {
-            Message::Tell(_) => Ok(()),
+            Message::Tell(what) => {
+                (self.emit)(what);
+                return Ok(());
+            }
+            Message::Renewed(images) => return self.renew(images),
+            Message::Replaced(outdated) => {
+                self.replace(&outdated);
+                return Ok(());
+            }
+            _ => self.workers -= 1,
+        }
+        match message {
+            Message::Tell(_) | Message::Renewed(_) | Message::Replaced(_) => Ok(()),
             Message::Panicked(panic) => {
                 self.shared.cancel.raise();
                 resume_unwind(panic)
@@ -368,15 +400,10 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
                 self.run.ledger.append([ledger::Entry::Prepared(prepared)])?;
                 self.again(id, entries, spawn)
             }
-            Message::Built(id, Ok(Outcome::Done(done))) => self.built(id, *done, spawn),
-            Message::Built(id, Ok(Outcome::Moved(entries))) => self.moved(id, entries, spawn),
-            Message::Built(id, Ok(Outcome::Widened(paths, entries))) => {
-                self.widened(id, &paths, entries, spawn)
-            }
+            Message::Built(id, ended) => self.build_ended(id, ended, spawn),
             Message::Tagged(id, Ok(())) => self.restored(id, spawn),
             Message::Pushed(id, Ok(references)) => self.pushed(id, references),
             Message::Prepared(id, Err(failed))
-            | Message::Built(id, Err(failed))
             | Message::Tagged(id, Err(failed))
             | Message::Pushed(id, Err(failed)) => match failed {
                 Failed::Cancelled => self.end(id, Ended::NotReached, End::default()),
@@ -434,8 +461,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             *moves
         });
         if moves >= MOVES {
-            return self
-                .fail(id, work::passing("its files keep changing while it is built; run again"));
+            return self.fail_moving(id, &entries);
         }
         let message = "its files changed while it was built; building again".to_owned();
         (self.emit)(What::Warning { image, message });
@@ -448,7 +474,12 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
 
     fn summary(&self, duration: u64) -> Summary {
         let logs = (!self.logged.is_empty()).then(|| self.run.options.logs_shown.clone());
-        let interrupted = self.interrupted;
-        Summary { logs, interrupted, ..summary::summary(&self.run, &self.finished, duration) }
+        let (interrupted, replaced) = (self.interrupted, self.replaced);
+        Summary {
+            logs,
+            interrupted,
+            replaced,
+            ..summary::summary(&self.run, &self.finished, duration)
+        }
     }
 }

@@ -1,0 +1,128 @@
+//! A run whose inputs change while it is on, and builds that end because of it.
+//!
+//! Files of an image that is being built or waits are taken up in place. What cannot be (another
+//! graph, an image that has ended or was never part of the run) ends the run early instead: nothing
+//! more starts, what is being built goes on to its end, and whoever watches plans again. So a graph
+//! never changes under a run, and at most the builds that are on are waited for.
+
+use std::collections::BTreeSet;
+
+use crate::context::Entry;
+use crate::event::{Failure, What};
+use crate::fingerprint::key;
+use crate::graph::Edge;
+use crate::history::Ended;
+use crate::image::ImageId;
+use crate::ledger::LedgerError;
+use crate::plan::source_key;
+use crate::run::Held;
+use crate::run::dispatcher::ends::End;
+use crate::run::dispatcher::{Dispatcher, Spawn};
+use crate::run::work::{self, Failed, Outcome};
+use crate::schedule::State;
+
+impl<'a> Dispatcher<'a, '_> {
+    pub(super) fn renew(&mut self, images: Vec<(ImageId, Vec<Entry>)>) -> Result<(), LedgerError> {
+        for (id, entries) in images {
+            match self.schedule.state(id) {
+                State::Waiting { .. } | State::Ready => self.take_up(id, entries),
+                State::Running if self.building.contains_key(&id) => self.outdate(id, entries),
+                State::Running
+                | State::Absent
+                | State::Done
+                | State::Failed
+                | State::Blocked { .. } => self.replaced = true,
+            }
+        }
+        self.stop_if_told()
+    }
+
+    pub(super) fn replace(&mut self, outdated: &BTreeSet<ImageId>) {
+        self.replaced = true;
+        for id in outdated {
+            self.renewed.remove(id);
+            if let Some(cancel) = self.building.get(id) {
+                cancel.raise();
+                let image = self.name(*id);
+                (self.emit)(What::Outdated { image, again: false });
+            }
+        }
+    }
+
+    fn take_up(&mut self, id: ImageId, entries: Vec<Entry>) {
+        self.source_keys[id.index()] = source_key(&self.run.facts, id, &entries, &self.source_keys);
+        self.run.entries[id.index()] = Some(entries);
+    }
+
+    /// Stops a build if its files are others than those that it was begun with.
+    fn outdate(&mut self, id: ImageId, entries: Vec<Entry>) {
+        let was_renewed = self.renewed.remove(&id).is_some();
+        let is_outdated = self.run.entries[id.index()].as_ref() != Some(&entries);
+        if (is_outdated || was_renewed)
+            && let Some(cancel) = self.building.get(&id)
+        {
+            cancel.raise();
+            self.renewed.insert(id, entries);
+            if !was_renewed {
+                let image = self.name(id);
+                (self.emit)(What::Outdated { image, again: true });
+            }
+        }
+    }
+
+    /// A build ended: well, badly, or because it was stopped.
+    pub(super) fn build_ended(
+        &mut self,
+        id: ImageId,
+        ended: Result<Outcome, Failed>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        self.building.remove(&id);
+        let renewed = self.renewed.remove(&id);
+        match (ended, renewed) {
+            // It was quicker than the message: what it was built from counts, and the rest comes
+            // with the next plan.
+            (Ok(Outcome::Done(done)), renewed) => {
+                self.replaced |= renewed.is_some();
+                self.built(id, *done, spawn)
+            }
+            (Ok(Outcome::Moved(entries)), Some(_)) => self.again(id, entries, spawn),
+            (Ok(Outcome::Moved(entries)), None) => self.moved(id, entries, spawn),
+            (Ok(Outcome::Widened(paths, entries)), _) => self.widened(id, &paths, entries, spawn),
+            (Err(_), Some(entries)) => self.again(id, entries, spawn),
+            (Err(Failed::Cancelled), None) => self.end(id, Ended::NotReached, End::default()),
+            (Err(Failed::Image(failure)), None) => {
+                if let (false, Some(key)) = (failure.transient, self.keys.get(&id)) {
+                    let held = Held { key: *key, failure: failure.clone(), restless: false };
+                    self.failed.insert(self.name(id), held);
+                }
+                self.fail(id, failure)
+            }
+        }
+    }
+
+    /// It failed with this key before, and would again.
+    pub(super) fn fail_again(&mut self, id: ImageId, held: Held) -> Result<(), LedgerError> {
+        let failure = held.failure.clone();
+        self.failed.insert(self.name(id), held);
+        self.fail(id, failure)
+    }
+
+    /// Its files changed every time that it was built. The key is that of the last ones: if nobody
+    /// but the build itself changes them, it is not begun again.
+    pub(super) fn fail_moving(
+        &mut self,
+        id: ImageId,
+        entries: &[Entry],
+    ) -> Result<(), LedgerError> {
+        let failure: Failure =
+            work::passing("its files keep changing while it is built; run again");
+        let key = {
+            let parent = |edge: &Edge| self.parent_identity(edge);
+            key(&self.run.facts.inputs(id, entries), &parent)
+        };
+        let held = Held { key, failure: failure.clone(), restless: true };
+        self.failed.insert(self.name(id), held);
+        self.fail(id, failure)
+    }
+}
