@@ -119,6 +119,7 @@ impl Session {
             loaded: resolve(workspace, self.choice.flavour, &Platform::host()),
             stat: StatCache::empty(),
             choice: self.choice.clone(),
+            answers: Answers::new(),
             is_offline: self.is_offline,
             pins: self.pins.clone(),
         }
