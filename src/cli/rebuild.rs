@@ -204,6 +204,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
             question
                 .and_then(|asked| Settled::write(session, (&plan, &history), (asked, seen), said));
         }
+        Ok(_) if is_settled && arguments.output.verbose > 0 => say_unsettled(session),
         Ok(_) => {}
         Err(error) => warn(&error),
     }
@@ -212,6 +213,17 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         append_summary(&reporter, settings);
     }
     Ok(summary)
+}
+
+/// Says why the next run will plan although there is nothing to do.
+fn say_unsettled(session: &Session) {
+    if let Some(path) = session.stat.unsettled() {
+        let path = String::from_utf8_lossy(path);
+        let text = format!(
+            "the next run plans again: {path} was changed a moment ago, or cannot be read\n"
+        );
+        write(&mut io::stderr(), &text);
+    }
 }
 
 fn reporter(arguments: &Rebuild, settings: &Settings) -> Reporter {

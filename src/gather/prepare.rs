@@ -99,12 +99,11 @@ pub struct Place<'a> {
 impl Place<'_> {
     /// Notes what a path of the image's directory is: what has to be prepared rests on it.
     fn observe(&self, root: &Root, path: &Path, look: Look) {
+        let full = Path::new(self.path).join(path);
+        let full = full.as_os_str().as_bytes();
         match root.look(path.as_os_str().as_bytes(), look) {
-            Ok(identity) => {
-                let full = Path::new(self.path).join(path);
-                self.stat.note(full.as_os_str().as_bytes(), look, identity);
-            }
-            Err(_) => self.stat.give_up(),
+            Ok(identity) => self.stat.note(full, look, identity),
+            Err(_) => self.stat.give_up(full),
         }
     }
 }

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use file::replace;
 
@@ -74,8 +74,8 @@ pub struct StatCache {
     seen: Vec<AtomicBool>,
     new: Vec<Mutex<Learnt>>,
     scan_began: Option<Time>,
-    /// Whether everything that was looked at could be written down.
-    is_complete: AtomicBool,
+    /// The first path that was looked at and could not be written down.
+    unsettled: OnceLock<Vec<u8>>,
 }
 
 /// The records of the files in one directory.
@@ -103,7 +103,7 @@ impl StatCache {
     fn new(old: file::Records, scan_began: Option<Time>) -> Self {
         let seen = (0..old.len()).map(|_| AtomicBool::new(false)).collect();
         let new = (0..SHARDS).map(|_| Mutex::new(BTreeMap::new())).collect();
-        Self { old, seen, new, scan_began, is_complete: AtomicBool::new(true) }
+        Self { old, seen, new, scan_began, unsettled: OnceLock::new() }
     }
 
     /// The records of a directory; the empty path is the workspace root.
@@ -131,16 +131,22 @@ impl StatCache {
     /// Looks at a path and notes what it is: relative to the workspace root, which is `root`.
     pub fn observe(&self, root: &Root, path: &[u8], look: Look) -> Option<Identity> {
         let Ok(identity) = root.look(path, look) else {
-            self.give_up();
+            self.give_up(path);
             return None;
         };
         self.note(path, look, identity);
         identity
     }
 
-    /// A decision rests on something that cannot be written down.
-    pub fn give_up(&self) {
-        self.is_complete.store(false, Ordering::Relaxed);
+    /// A decision rests on a path that cannot be written down.
+    pub fn give_up(&self, path: &[u8]) {
+        self.unsettled.get_or_init(|| path.to_vec());
+    }
+
+    /// The first path that could not be written down: it cannot be looked at, or was changed within
+    /// the last moments.
+    pub fn unsettled(&self) -> Option<&[u8]> {
+        self.unsettled.get().map(Vec::as_slice)
     }
 
     /// Whether everything that is written down is as it was. `root` is the workspace's.
@@ -174,7 +180,7 @@ impl StatCache {
             file::save(state, &bytes)?;
             Some(digest)
         };
-        Ok(digest.filter(|_| self.is_complete.load(Ordering::Relaxed)))
+        Ok(digest.filter(|_| self.unsettled().is_none()))
     }
 
     /// The digest of the file that was read.
@@ -185,13 +191,8 @@ impl StatCache {
     /// Whether a path that looks like this was left alone for long enough before the scan began; one
     /// that was not cannot be written down. What is not there is seen when it comes.
     pub fn is_settled(&self, identity: Option<&Identity>) -> bool {
-        let is_settled = self
-            .scan_began
-            .is_some_and(|began| identity.is_none_or(|identity| identity.is_settled_at(began)));
-        if !is_settled {
-            self.give_up();
-        }
-        is_settled
+        self.scan_began
+            .is_some_and(|began| identity.is_none_or(|identity| identity.is_settled_at(began)))
     }
 
     /// What this run learnt.
@@ -228,10 +229,12 @@ impl Directory<'_> {
     /// Remembers what was read of a file in it, for this run and the next, unless it was changed so
     /// recently that a further change might not show. `identity` is what it was before and after.
     pub fn remember(&self, name: &[u8], identity: Identity, known: Known) {
+        let path = self.join(name);
         if self.cache.is_settled(Some(&identity)) {
-            let path = self.join(name);
             let record = Record { identity: Some(identity), known: Some(known) };
             self.cache.shard(&path).insert((path, Look::Itself), record);
+        } else {
+            self.cache.give_up(&path);
         }
     }
 
@@ -247,12 +250,14 @@ impl Directory<'_> {
             return;
         }
         let identity = identity.map(|identity| identity.as_seen(look));
-        if self.find_old(name, look, identity.as_ref()).is_some()
-            || !self.cache.is_settled(identity.as_ref())
-        {
+        if self.find_old(name, look, identity.as_ref()).is_some() {
             return;
         }
         let path = self.join(name);
+        if !self.cache.is_settled(identity.as_ref()) {
+            self.cache.give_up(&path);
+            return;
+        }
         let mut shard = self.cache.shard(&path);
         let record = shard.entry((path, look)).or_insert(Record { identity, known: None });
         if record.identity != identity {
