@@ -27,6 +27,7 @@ pub mod secret;
 pub mod ignorefile;
 pub mod dockerfile;
 pub mod layers;
+pub mod lockfile;
 pub mod graph;
 pub mod fingerprint;
 pub mod history;

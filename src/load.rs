@@ -58,6 +58,6 @@ pub fn resolve(mut workspace: Workspace, flavour: Flavour, platform: &Platform) 
         .collect();
     let (graph, found) = ImageGraph::resolve(drafts, &sources, &setting);
     problems.extend(found);
-    problems.extend(policy::check(&graph, &workspace.layers));
+    problems.extend(policy::check(&graph, &workspace.layers, workspace.lock.as_ref()));
     Loaded { workspace, graph, problems }
 }

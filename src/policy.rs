@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, Place, Severity, Span};
 use crate::graph::{External, Image, ImageGraph};
 use crate::image::ImageId;
 use crate::layers::{Layer, Layers, RuleLevel};
+use crate::lockfile::{LOCK_FILE, LockFile};
 use crate::reference::Reference;
 
 const LAYER_ORDER: &str = "IG030";
@@ -16,19 +17,23 @@ const EXTERNAL: &str = "IG032";
 const UNPINNED: &str = "IG033";
 const LATEST: &str = "IG034";
 const ROOT_USER: &str = "IG035";
+const UNLOCKED: &str = "IG036";
 
 /// Judges every image.
-pub fn check(graph: &ImageGraph, layers: &Layers) -> Vec<Diagnostic> {
+pub fn check(graph: &ImageGraph, layers: &Layers, lock: Option<&LockFile>) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     for (id, image) in graph.iter() {
         let mut found = Vec::new();
         found.extend(image.externals.iter().filter_map(latest));
+        if let Some(lock) = lock {
+            found.extend(image.externals.iter().filter_map(|used| unlocked(used, lock)));
+        }
         match image.spec.layer {
             Some(row) => {
                 let layer = &layers.layers[row];
                 found.extend(layer_order(graph, layers, image, row));
                 found.extend(image.externals.iter().filter_map(|used| external(used, layer)));
-                found.extend(image.externals.iter().filter_map(|used| unpinned(used, layer)));
+                found.extend(image.externals.iter().filter_map(|used| unpinned(used, layer, lock)));
                 found.extend(root_user(graph, id, layer));
             }
             None if !layers.layers.is_empty() => found.push(no_layer(image)),
@@ -89,9 +94,10 @@ fn external(used: &External, layer: &Layer) -> Option<Diagnostic> {
     Some(Diagnostic::error(EXTERNAL, message).at(used.span).help(help))
 }
 
-fn unpinned(used: &External, layer: &Layer) -> Option<Diagnostic> {
+fn unpinned(used: &External, layer: &Layer, lock: Option<&LockFile>) -> Option<Diagnostic> {
     let level = layer.rules.pinned?;
-    if used.normalised.digest.is_some() {
+    let is_in_lock = lock.is_some_and(|lock| is_locked(used, lock));
+    if used.normalised.digest.is_some() || is_in_lock {
         return None;
     }
     let message = format!("`{}` has no digest: it may be another image tomorrow", used.reference);
@@ -99,7 +105,22 @@ fn unpinned(used: &External, layer: &Layer) -> Option<Diagnostic> {
     if level == RuleLevel::Warning {
         problem.severity = Severity::Warning;
     }
-    Some(problem.help(format!("write {}@sha256:..", used.reference)))
+    let help = format!("write {}@sha256:.., or have `imgraph update` pin it", used.reference);
+    Some(problem.help(help))
+}
+
+fn is_locked(used: &External, lock: &LockFile) -> bool {
+    lock.digest(&used.normalised, &used.platform).is_some()
+}
+
+/// What a lock file does not pin although there is one.
+fn unlocked(used: &External, lock: &LockFile) -> Option<Diagnostic> {
+    if used.normalised.digest.is_some() || is_locked(used, lock) {
+        return None;
+    }
+    let message = format!("{LOCK_FILE} has no `{}` for {}", used.reference, used.platform);
+    let help = format!("`imgraph update {}` pins it", used.reference);
+    Some(Diagnostic::warning(UNLOCKED, message).at(used.span).help(help))
 }
 
 fn latest(used: &External) -> Option<Diagnostic> {

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache::Cache;
 use crate::cli::selection::Selection;
+pub use crate::cli::update::arguments::Update;
 pub use crate::cli::watch::args::Watch;
 use crate::image::Platform;
 use crate::layers::options::{ENTITLEMENTS, NETWORKS, PROVENANCES, host};
@@ -73,7 +74,7 @@ pub struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do            69  engine, network or disk unavailable: a retry may help
-  1  an image failed                   70  a bug in imgraph
+  1  an image, or a look-up, failed    70  a bug in imgraph
   2  bad arguments or selector         75  another imgraph holds the lock, and --no-wait was given
   3  the workspace is not valid       130  interrupted (143: terminated), in order
   4  nothing matched, with --fail-if-no-match
@@ -109,6 +110,9 @@ pub struct Given {
     /// A name that RUN finds an address for, beside those of layers.toml
     #[arg(long, value_name = "NAME:IP", value_parser = host, value_delimiter = ';', global = true, env = "IMGRAPH_ADD_HOST")]
     pub add_host: Vec<String>,
+    /// Fail if imgraph.lock lacks an image from outside, has one too many, or would change
+    #[arg(long, value_parser = FalseyValueParser::new(), global = true, env = "IMGRAPH_LOCKED")]
+    pub locked: bool,
 }
 
 /// When to do something.
@@ -129,6 +133,8 @@ pub enum Verb {
     /// Bring images up to date: what changed, and everything that depends on it
     #[command(visible_alias = "build")]
     Rebuild(Rebuild),
+    /// Pin images from outside in imgraph.lock to what their tags point at now
+    Update(Update),
     /// Build again whenever a file is saved, until told to end
     Watch(Watch),
     /// Show what a rebuild would do, and why

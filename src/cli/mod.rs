@@ -21,6 +21,7 @@ mod rebuild;
 mod registries;
 mod session;
 mod settled;
+mod update;
 mod watch;
 mod why;
 
@@ -68,6 +69,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn dispatch(verb: &Verb, settings: &Settings) -> Result<u8, Failure> {
     match verb {
         Verb::Rebuild(arguments) => rebuild::run(arguments, settings),
+        Verb::Update(arguments) => update::run(arguments, settings),
         Verb::Watch(arguments) => watch::run(arguments, settings),
         Verb::Plan(arguments) => plan::run(arguments, settings),
         Verb::Why(arguments) => why::run(arguments, settings),

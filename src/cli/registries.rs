@@ -22,6 +22,7 @@ pub(crate) fn open(settings: &Settings, root: &Path, state: &Path) -> Result<Reg
     let own = file::directory(environment, &home).join("certs.d");
     Ok(Registry::new(Options {
         credentials: Credentials::load(environment, &home)?,
+        environment: environment.clone(),
         terms: workspace::configured(root).registries,
         certificates: [own].into_iter().chain(CERTIFICATES.map(PathBuf::from)).collect(),
         cache: Some(state.join(CACHE)),

@@ -13,19 +13,21 @@ use crate::cli::settings::{Settings, write};
 use crate::cli::settled::Answers;
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
-use crate::digest::{Digest, OciDigest};
+use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::fingerprint::reason::PrepareCause;
 use crate::gather::STATE_DIR;
 use crate::gather::inputs::{Disk, Gathered, Wide};
 use crate::gather::stat::StatCache;
 use crate::gather::workspace::{self, Workspace};
+use crate::graph::External;
 use crate::graph::select::select;
 use crate::history::{History, Output, Presence, Record};
 use crate::image::{ImageId, Platform};
 use crate::load::{Loaded, resolve};
+use crate::lockfile::{LOCK_FILE, LockFile};
 use crate::plan::{self, Facts, Plan, Wanted};
-use crate::reference::names_a_registry;
+use crate::reference::{Reference, names_a_registry};
 use crate::report::diagnostics::{self, Look};
 use crate::report::sentence;
 
@@ -45,8 +47,6 @@ pub(crate) struct Session {
     pub(crate) answers: Answers,
     /// Whether recorded images are taken to be in its store.
     is_offline: bool,
-    /// No lock file pins anything: references stand for themselves.
-    pub(crate) pins: BTreeMap<String, OciDigest>,
 }
 
 /// Images to work on.
@@ -95,7 +95,6 @@ impl Session {
             choice,
             answers: Answers::new(),
             is_offline: settings.offline,
-            pins: BTreeMap::new(),
         })
     }
 
@@ -121,7 +120,6 @@ impl Session {
             choice: self.choice.clone(),
             answers: Answers::new(),
             is_offline: self.is_offline,
-            pins: self.pins.clone(),
         }
     }
 
@@ -154,7 +152,6 @@ impl Session {
             choice,
             answers: Answers::new(),
             is_offline: settings.offline,
-            pins: BTreeMap::new(),
         })
     }
 
@@ -244,7 +241,45 @@ impl Session {
         if is_broken || problems.iter().filter(concerns).any(Diagnostic::is_error) {
             return Err(Failure::said(Exit::WORKSPACE));
         }
+        if settings.locked {
+            self.check_lock(images)?;
+        }
         Ok(said)
+    }
+
+    /// Fails if the lock file is not what it should be for the given images: what they read from
+    /// outside is in it, and nothing is that nobody reads.
+    fn check_lock(&self, images: &BTreeSet<ImageId>) -> Result<(), Failure> {
+        let graph = &self.loaded.graph;
+        let pins = self.loaded.workspace.pins();
+        let by_tag = |id: &ImageId| {
+            let externals = graph.image(*id).externals.iter();
+            externals.filter(|external| external.normalised.digest.is_none())
+        };
+        let fail = |message: String| {
+            let help = "`imgraph update` brings it up to date";
+            Err(Failure::new(Exit::WORKSPACE, message).help(help))
+        };
+        for id in images {
+            let is_missing = |external: &&External| {
+                pins.digest(&external.normalised, &external.platform).is_none()
+            };
+            if let Some(External { reference, platform, .. }) = by_tag(id).find(is_missing) {
+                let name = graph.name(*id);
+                return fail(format!(
+                    "{LOCK_FILE} has no `{reference}` for {platform}, which `{name}` reads"
+                ));
+            }
+        }
+        let all = graph.iter().flat_map(|(_, image)| &image.externals);
+        let read: BTreeSet<Reference> =
+            all.filter_map(|external| LockFile::key(&external.normalised)).collect();
+        match pins.rows().find(|(reference, _)| !read.contains(*reference)) {
+            Some((reference, _)) => {
+                fail(format!("{LOCK_FILE} has `{}`, which no image reads", reference.familiar()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Draws diagnostics, as they look on standard error.
@@ -285,7 +320,7 @@ impl Session {
             layers: &self.loaded.workspace.layers,
             engine: self.choice.class,
             flavour: self.choice.flavour,
-            pins: &self.pins,
+            pins: self.loaded.workspace.pins(),
             present,
         }
     }

@@ -19,6 +19,7 @@ use crate::report::{self, Logs, Outputs, Ui};
 
 /// What holds for every verb.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each holds or does not")]
 pub struct Settings {
     /// The directory that imgraph was started in, or `-C`.
     pub directory: PathBuf,
@@ -30,6 +31,8 @@ pub struct Settings {
     pub offline: bool,
     /// The platform of images whose section names none.
     pub platform: Option<Platform>,
+    /// Whether `imgraph.lock` has to be as it should be.
+    pub locked: bool,
     /// How images are built, before what `layers.toml` says.
     pub given: Options,
     /// Whether standard output gets colours.
@@ -66,6 +69,7 @@ impl Settings {
             builder: arguments.builder.clone(),
             offline: arguments.offline,
             platform: arguments.given.platform.clone(),
+            locked: arguments.given.locked,
             given: given(arguments),
             color_out: color(arguments.color, io::stdout().is_terminal()),
             color_err: color(arguments.color, io::stderr().is_terminal()),

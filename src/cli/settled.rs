@@ -71,8 +71,8 @@ pub(crate) fn question(
     hasher.text(&format!("{:?}", choice.kind)).text(choice.class);
     hasher.text(&format!("{:?}", arguments.selection));
     hasher.number(u64::from(arguments.building.push));
-    let Settings { platform, given, color_err, offline, .. } = settings;
-    hasher.text(&format!("{platform:?} {given:?} {color_err} {offline}"));
+    let Settings { platform, given, color_err, offline, locked, .. } = settings;
+    hasher.text(&format!("{platform:?} {given:?} {color_err} {offline} {locked}"));
     Some(hasher.finish())
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn request() -> Request {
         args: BTreeMap::new(),
         labels: BTreeMap::new(),
         parents: Vec::new(),
+        locked: Vec::new(),
         secrets: Vec::new(),
         ssh: Vec::new(),
         network: None,

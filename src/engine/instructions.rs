@@ -54,6 +54,21 @@ impl Instruction {
         self.base().into_iter().chain(from)
     }
 
+    /// Whether it is a RUN that mounts something that its text does not say: files of the context, a
+    /// stage or an image.
+    pub fn mounts_content(&self) -> bool {
+        let mut mounts = self.flags().filter_map(|flag| flag.strip_prefix("--mount="));
+        let has_content = |mount: &str| {
+            let value = |name: &str| mount.split(',').find_map(|pair| pair.strip_prefix(name));
+            match value("type=") {
+                Some("secret" | "ssh" | "tmpfs") => false,
+                Some("cache") => value("from=").is_some(),
+                _ => true,
+            }
+        };
+        self.word().eq_ignore_ascii_case("run") && mounts.any(has_content)
+    }
+
     /// The flags before its operands, as written: `--from=one`.
     pub fn flags(&self) -> impl Iterator<Item = &str> {
         self.text.split_whitespace().skip(1).take_while(|word| word.starts_with("--"))
@@ -281,6 +296,23 @@ mod tests {
         assert_eq!(of("FROM --platform=$P ${A}:1 as b"), (Some("${A}:1".into()), Some("b".into())));
         assert_eq!(of("from a"), (Some("a".into()), None));
         assert_eq!(of("RUN a as b"), (None, None));
+    }
+
+    #[test]
+    fn a_run_mounts_content_or_not() {
+        for (text, expected) in [
+            ("RUN --mount=type=bind,target=/x make", true),
+            ("run --network=none --mount=target=/x make", true),
+            ("RUN --mount=from=one,target=/x make", true),
+            ("RUN --mount=type=cache,from=one,target=/x make", true),
+            ("RUN --mount=type=$T,target=/x make", true),
+            ("RUN --mount=type=cache,target=/x make", false),
+            ("RUN --mount=type=secret,id=a --mount=type=tmpfs,target=/t make", false),
+            ("RUN make --mount=type=bind", false),
+            ("COPY --from=one / /", false),
+        ] {
+            assert_eq!(scan(text.as_bytes())[0].mounts_content(), expected, "{text}");
+        }
     }
 
     #[test]

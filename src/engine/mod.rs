@@ -131,6 +131,8 @@ pub struct Request {
     pub labels: BTreeMap<String, String>,
     /// The images of the workspace that the Dockerfile names, and what stands for them.
     pub parents: Vec<Parent>,
+    /// The images from outside that are pinned: exactly these are read, whatever their tags point at.
+    pub locked: Vec<Locked>,
     /// Secrets, as `--secret` takes them (`id=npm,env=NPM_TOKEN`).
     pub secrets: Vec<String>,
     /// SSH agents, as `--ssh` takes them.
@@ -169,6 +171,14 @@ pub struct Request {
     pub scratch: PathBuf,
 }
 
+impl Request {
+    /// Whether something is known to stand for a reference of the Dockerfile: a parent, or a pin.
+    pub(crate) fn pins(&self, reference: &str) -> bool {
+        self.parents.iter().any(|parent| parent.reference == reference)
+            || self.locked.iter().any(|locked| locked.reference == reference)
+    }
+}
+
 /// Whether the engine may use its cache of steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheUse {
@@ -187,6 +197,17 @@ pub struct Parent {
     pub id: OciDigest,
     /// An immutable reference to the same: its key tag.
     pub pinned: String,
+}
+
+/// An image from outside, pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked {
+    /// The reference as the Dockerfile has it after expansion.
+    pub reference: String,
+    /// The same image by its digest: `docker.io/library/debian@sha256:..`.
+    pub pinned: String,
+    /// The platform that it is read for; `None`: several, and the digest is that of their index.
+    pub platform: Option<Platform>,
 }
 
 /// What a build says while it runs.

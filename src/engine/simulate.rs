@@ -395,6 +395,9 @@ fn identity(request: &Request) -> Digest {
     for parent in &request.parents {
         hasher.text(&parent.reference).text(parent.id.as_str());
     }
+    for locked in &request.locked {
+        hasher.text(&locked.reference).text(&locked.pinned);
+    }
     for entry in &request.files {
         hasher.bytes(entry.path.as_os_str().as_bytes()).number(u64::from(entry.mode));
         match &entry.kind {

@@ -46,15 +46,15 @@ pub mod leaf;
 pub mod reason;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::context::{Entry, EntryKind};
-use crate::digest::{Digest, Hasher, OciDigest};
+use crate::digest::{Digest, Hasher};
 use crate::dockerfile::Flavour;
 use crate::fingerprint::leaf::{Leaf, Node};
 use crate::graph::{Edge, Image};
 use crate::image::ImageName;
+use crate::lockfile::LockFile;
 use crate::secret::{Secret, Ssh};
 
 /// The version of the rules of this page: part of every key.
@@ -71,8 +71,8 @@ pub struct Inputs<'a> {
     pub flavour: Flavour,
     /// The time that its files get.
     pub epoch: u64,
-    /// The pinned digests of external images, by reference as written; empty without a lock file.
-    pub pins: &'a BTreeMap<String, OciDigest>,
+    /// What external images are pinned to; empty without a lock file.
+    pub pins: &'a LockFile,
 }
 
 /// The name and the identity of a parent.
@@ -115,7 +115,7 @@ pub fn walk<'a>(
         visit(Leaf::External {
             reference: Cow::Borrowed(&external.reference),
             platform: Cow::Owned(external.platform.to_string()),
-            digest: inputs.pins.get(&external.reference).cloned(),
+            digest: inputs.pins.digest(&external.normalised, &external.platform).cloned(),
         });
     }
     for remote in &image.reads.remotes {

@@ -2,10 +2,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::*;
+use crate::digest::OciDigest;
 use crate::fingerprint::difference::difference;
 use crate::fingerprint::leaf::{decode, encode};
 use crate::fingerprint::reason::Reason;
 use crate::graph::fixture::Fixture;
+use crate::lockfile::Locked;
 
 const TREE: &str = "//- layers.toml
     [workspace]
@@ -42,7 +44,7 @@ struct Case {
     entries: Vec<Entry>,
     flavour: Flavour,
     epoch: u64,
-    pins: BTreeMap<String, OciDigest>,
+    pins: LockFile,
     parent: Digest,
     parent_name: &'static str,
 }
@@ -60,7 +62,7 @@ impl Case {
             ],
             flavour: Flavour::BuildKit,
             epoch: 0,
-            pins: BTreeMap::new(),
+            pins: LockFile::default(),
             parent: Digest::of_content(b"parent"),
             parent_name: "base",
         }
@@ -75,6 +77,17 @@ impl Case {
     fn with_text(from: &str, to: &str) -> Self {
         assert_eq!(TREE.matches(from).count(), 1, "`{from}` stands there once");
         Self::with(|case| case.tree = case.tree.replace(from, to))
+    }
+
+    /// Pins a reference for the platform of the fixture, and for another one.
+    fn pin(&mut self, reference: &str, digest: OciDigest) {
+        let other = OciDigest::of_content(b"other");
+        let platforms = [
+            ("linux/amd64".parse().unwrap(), digest.clone()),
+            ("linux/s390x".parse().unwrap(), other),
+        ];
+        let locked = Locked { digest, platforms: platforms.into() };
+        self.pins.insert(&reference.parse().unwrap(), locked);
     }
 
     /// The key of `app`, and its encoded leaves.
@@ -216,7 +229,7 @@ fn of_other_images() -> Vec<Mutant> {
         ),
         (
             "pin of an image from outside",
-            Case::with(|case| drop(case.pins.insert("busybox:1.36".to_owned(), digest("a")))),
+            Case::with(|case| case.pin("busybox:1.36", digest("a"))),
             vec![Reason::ExternalMoved {
                 reference: "busybox:1.36".to_owned(),
                 old: None,
@@ -342,7 +355,7 @@ fn whatever_does_not_count_leaves_the_key_as_it_is() {
             "pin of an image that is not read",
             Case::with(|case| {
                 let digest = format!("sha256:{}", "c".repeat(64)).parse().unwrap();
-                case.pins.insert("alpine:3".to_owned(), digest);
+                case.pin("alpine:3", digest);
             }),
         ),
     ] {

@@ -14,6 +14,7 @@ use crate::gather::stat::StatCache;
 use crate::gather::walk::{self, Tree};
 use crate::graph::spec::Found;
 use crate::layers::{self, Layers};
+use crate::lockfile::{LOCK_FILE, LockFile};
 
 /// The file that marks the root of a workspace.
 pub const LAYERS_FILE: &str = "layers.toml";
@@ -29,6 +30,8 @@ pub struct Workspace {
     pub root: PathBuf,
     /// `layers.toml`, or the defaults.
     pub layers: Layers,
+    /// `imgraph.lock`; `None` where there is none.
+    pub lock: Option<LockFile>,
     /// The Dockerfiles, sorted by path.
     pub found: Vec<Found>,
     /// The bytes of each.
@@ -40,6 +43,7 @@ pub struct Workspace {
     /// What is wrong so far.
     pub problems: Vec<Diagnostic>,
     layers_text: Arc<str>,
+    lock_text: Arc<str>,
 }
 
 /// The root of the workspace around a directory: the nearest one upward with `layers.toml`, else the
@@ -66,6 +70,8 @@ pub fn read(root: &Path, seen: &StatCache) -> Result<Workspace, GatherError> {
     let file: Arc<str> = Arc::from(LAYERS_FILE);
     let mut problems: Vec<Diagnostic> =
         problems.into_iter().map(|problem| problem.in_file(&file)).collect();
+    seen.observe(&opened, LOCK_FILE.as_bytes(), Look::Target);
+    let (lock, lock_text) = read_lock(root, &mut problems)?;
     let tree = walk::walk(&opened, (root, &layers), seen)?;
     problems.extend(tree.problems.iter().cloned());
     if tree.found.is_empty() && problems.is_empty() {
@@ -73,7 +79,36 @@ pub fn read(root: &Path, seen: &StatCache) -> Result<Workspace, GatherError> {
     }
     let Tree { found, texts, directories, hidden, problems: _ } = tree;
     let root = root.to_path_buf();
-    Ok(Workspace { root, layers, found, texts, directories, hidden, problems, layers_text })
+    Ok(Workspace {
+        root,
+        layers,
+        lock,
+        found,
+        texts,
+        directories,
+        hidden,
+        problems,
+        layers_text,
+        lock_text,
+    })
+}
+
+/// Reads the lock file, if there is one.
+fn read_lock(
+    root: &Path,
+    problems: &mut Vec<Diagnostic>,
+) -> Result<(Option<LockFile>, Arc<str>), GatherError> {
+    let path = root.join(LOCK_FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((None, Arc::from(""))),
+        Err(error) => return Err(GatherError::new("read", path, error)),
+    };
+    let text: Arc<str> = Arc::from(String::from_utf8_lossy(&bytes));
+    let (lock, found) = LockFile::parse(&text);
+    let file: Arc<str> = Arc::from(LOCK_FILE);
+    problems.extend(found.into_iter().map(|problem| problem.in_file(&file)));
+    Ok((Some(lock), text))
 }
 
 /// A workspace of one Dockerfile, which may lie anywhere; its directory is root and context.
@@ -96,12 +131,14 @@ pub fn lone(file: &Path) -> Result<Workspace, GatherError> {
     Ok(Workspace {
         root,
         layers,
+        lock: None,
         found: vec![found],
         texts: vec![Arc::from(text)],
         directories: Vec::new(),
         hidden: BTreeMap::new(),
         problems: Vec::new(),
         layers_text: Arc::from(""),
+        lock_text: Arc::from(""),
     })
 }
 
@@ -119,10 +156,17 @@ fn no_images(root: &Path, layers: &Layers) -> Diagnostic {
 }
 
 impl Workspace {
+    /// What images from outside are pinned to.
+    pub fn pins(&self) -> &LockFile {
+        static NOTHING: LockFile = LockFile::new();
+        self.lock.as_ref().unwrap_or(&NOTHING)
+    }
+
     /// Whether another reading of the same root found the same: the same texts in the same places.
     pub fn is_like(&self, other: &Self) -> bool {
         self.problems.is_empty()
             && self.layers_text == other.layers_text
+            && self.lock == other.lock
             && self.found == other.found
             && self.texts == other.texts
             && self.hidden == other.hidden
@@ -147,6 +191,7 @@ impl Workspace {
     pub fn sources(&self, problems: &[Diagnostic]) -> Sources {
         let mut sources = Sources::default();
         sources.insert(Arc::from(LAYERS_FILE), Arc::clone(&self.layers_text));
+        sources.insert(Arc::from(LOCK_FILE), Arc::clone(&self.lock_text));
         let related = |problem: &Diagnostic| {
             let related: Vec<Place> =
                 problem.related.iter().map(|(place, _)| place.clone()).collect();

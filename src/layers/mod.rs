@@ -8,7 +8,7 @@ pub mod options;
 mod quantity;
 mod read;
 mod registry;
-mod toml_reader;
+pub(crate) mod toml_reader;
 
 use std::collections::BTreeMap;
 

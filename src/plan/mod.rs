@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::context::Entry;
-use crate::digest::{Digest, Hasher, OciDigest};
+use crate::digest::{Digest, Hasher};
 use crate::dockerfile::Flavour;
 use crate::fingerprint::difference::difference;
 use crate::fingerprint::reason::{PrepareCause, Reason};
@@ -20,6 +20,7 @@ use crate::graph::{Edge, Image, ImageGraph};
 use crate::history::{History, Presence, Record};
 use crate::image::{ImageId, ImageName};
 use crate::layers::{Cutoff, Layers};
+use crate::lockfile::LockFile;
 use crate::reference::names_a_registry;
 
 /// What decisions rest on.
@@ -33,8 +34,8 @@ pub struct Facts<'a> {
     pub engine: &'a str,
     /// Whose rules Dockerfiles are expanded by.
     pub flavour: Flavour,
-    /// The pinned digests of external images, by reference as written.
-    pub pins: &'a BTreeMap<String, OciDigest>,
+    /// What external images are pinned to.
+    pub pins: &'a LockFile,
     /// Where the output of a record is, with the references that its image shall have.
     pub present: &'a dyn Fn(ImageId, &Record) -> Presence,
 }

@@ -106,7 +106,7 @@ impl World {
     }
 
     fn facts<'a>(&'a self, present: &'a dyn Fn(ImageId, &Record) -> Presence) -> Facts<'a> {
-        const NO_PINS: &BTreeMap<String, OciDigest> = &BTreeMap::new();
+        const NO_PINS: &LockFile = &LockFile::new();
         Facts {
             graph: &self.tree.graph,
             layers: &self.tree.layers,

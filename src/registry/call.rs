@@ -110,8 +110,13 @@ impl Default for Origin {
 }
 
 impl Client {
-    pub(crate) fn new(credentials: Credentials, terms: Terms, cache: Option<Cache>) -> Self {
-        Self { credentials, terms, cache, wire: Wire::default(), hosts: Mutex::default() }
+    pub(crate) fn new(
+        credentials: Credentials,
+        terms: Terms,
+        cache: Option<Cache>,
+        wire: Wire,
+    ) -> Self {
+        Self { credentials, terms, cache, wire, hosts: Mutex::default() }
     }
 
     /// The repository of a reference.

@@ -7,7 +7,7 @@
 //!
 //! | file | knows |
 //! |---|---|
-//! | `host`, `wire`, `body` | where a registry is and on which terms; connections; what they carry |
+//! | `host`, `wire`, `proxy`, `body` | where a registry is and on which terms; connections, and the way there; what they carry |
 //! | `challenge`, `auth` | what it wants to be shown; logins and tokens |
 //! | `call`, `location`, [`error`] | one question: redirects, tries, and what an answer means |
 //! | [`manifests`], `blobs`, [`upload`], `tags` | the questions |
@@ -26,6 +26,7 @@ pub mod error;
 mod host;
 mod location;
 pub mod manifests;
+mod proxy;
 mod tags;
 pub mod upload;
 mod wire;
@@ -50,7 +51,9 @@ use crate::registry::call::{Client, Repository};
 pub use crate::registry::error::RegistryError;
 use crate::registry::host::Terms;
 use crate::registry::manifests::{Found, Manifest};
+use crate::registry::proxy::Proxies;
 use crate::registry::upload::{Parcel, Sent};
+use crate::registry::wire::Wire;
 
 /// Threads of the runtime: they only pass bytes on.
 const THREADS: usize = 1;
@@ -64,6 +67,8 @@ pub struct Options {
     pub credentials: Credentials,
     /// What `layers.toml` says of them, by host.
     pub terms: BTreeMap<String, RegistryTerms>,
+    /// The environment, for what it says of proxies.
+    pub environment: BTreeMap<String, String>,
     /// The directories of docker's `certs.d`, the first one first.
     pub certificates: Vec<PathBuf>,
     /// Where documents that never change are kept, absolute; `None`: nowhere.
@@ -86,9 +91,15 @@ pub struct Watch<'a> {
 }
 
 impl Options {
-    /// Without terms, certificates and a cache.
+    /// Without terms, certificates, proxies and a cache.
     pub fn new(credentials: Credentials) -> Self {
-        Self { credentials, terms: BTreeMap::new(), certificates: Vec::new(), cache: None }
+        Self {
+            credentials,
+            terms: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            certificates: Vec::new(),
+            cache: None,
+        }
     }
 }
 
@@ -103,7 +114,8 @@ impl Registry {
     pub fn new(options: Options) -> Self {
         let terms = Terms { said: options.terms, certificates: options.certificates };
         let cache = options.cache.map(Cache::new);
-        let client = Arc::new(Client::new(options.credentials, terms, cache));
+        let wire = Wire::new(Proxies::new(&options.environment));
+        let client = Arc::new(Client::new(options.credentials, terms, cache, wire));
         Self { runtime: OnceLock::new(), client }
     }
 

@@ -26,6 +26,7 @@ use tokio_rustls::rustls::{ClientConfig, Error as TlsError};
 use crate::clock::Timer;
 use crate::registry::body::{Payload, Pieces};
 use crate::registry::host::Origin;
+use crate::registry::proxy::Proxies;
 use crate::tls::{self, Tls};
 
 /// How many requests a host gets at once.
@@ -74,8 +75,8 @@ pub(crate) struct Outgoing<'a> {
 }
 
 /// All connections.
-#[derive(Default)]
 pub(crate) struct Wire {
+    proxies: Proxies,
     idle: Mutex<BTreeMap<Origin, Vec<Idle>>>,
     gates: Mutex<BTreeMap<Origin, Arc<Semaphore>>>,
     /// What rustls is told, by host: reading the machine's authorities takes milliseconds.
@@ -94,6 +95,12 @@ pub(crate) struct Incomplete {
 }
 
 impl Wire {
+    /// None yet.
+    pub(crate) fn new(proxies: Proxies) -> Self {
+        let (idle, gates, trust) = Default::default();
+        Self { proxies, idle, gates, trust }
+    }
+
     /// Sends a request, and waits for the head of its answer.
     pub(crate) async fn send(&self, outgoing: Outgoing<'_>) -> Result<Incomplete, WireError> {
         let Outgoing { origin, head, payload, patience, tls } = outgoing;
@@ -193,7 +200,10 @@ impl Wire {
             why: with_causes(error),
         };
         let connecting = async {
-            let stream = TcpStream::connect((&*origin.host, origin.port)).await;
+            let stream = match self.proxies.to(origin) {
+                Some(proxy) => proxy.tunnel(origin).await,
+                None => TcpStream::connect((&*origin.host, origin.port)).await,
+            };
             let stream = stream.map_err(|error| failed(&error))?;
             stream.set_nodelay(true).map_err(|error| failed(&error))?;
             if !origin.tls {

@@ -1,16 +1,20 @@
 //! What a worker is given: one image, with everything that its build takes, and its log file.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cache::Cache;
 use crate::digest::{Digest, OciDigest};
-use crate::engine::{CacheUse, Parent, Request};
-use crate::graph::Edge;
+use crate::engine::{CacheUse, Locked, Parent, Request};
+use crate::graph::{Edge, Image};
 use crate::history::{Presence, Record};
-use crate::image::{ImageId, ImageName};
+use crate::image::{ImageId, ImageName, Platform};
 use crate::layers::{Cutoff, Layer};
+use crate::lockfile::LockFile;
 use crate::plan::key_reference;
+use crate::reference::Reference;
 use crate::run::Run;
 
 /// One image to build.
@@ -83,6 +87,7 @@ impl Job {
                 args: spec.args.clone(),
                 labels: spec.labels.clone(),
                 parents: image.parents.iter().map(|edge| parent(run, current, edge)).collect(),
+                locked: locked(image, facts.pins),
                 secrets: spec.secrets.clone(),
                 ssh: spec.ssh.clone(),
                 network: options.network.clone(),
@@ -152,6 +157,35 @@ fn placed(caches: Option<&Vec<String>>, root: &Path) -> Vec<String> {
     let caches = caches.into_iter().flatten();
     let caches = caches.filter_map(|text| text.parse::<Cache>().ok());
     caches.map(|cache| cache.below(root).to_string()).collect()
+}
+
+/// The pins of what an image reads from outside, one for each way in which it is written. One that is
+/// read for several platforms is pinned to the index that has them.
+fn locked(image: &Image, pins: &LockFile) -> Vec<Locked> {
+    let mut locked: BTreeMap<&str, Locked> = BTreeMap::new();
+    for used in &image.reads.images {
+        let Ok(reference) = Reference::parse(&used.reference) else { continue };
+        let is_external = image.externals.iter().any(|external| external.normalised == reference);
+        let Some(row) = pins.row(&reference).filter(|_| is_external) else { continue };
+        let Some(digest) = row.platforms.get(&used.platform) else { continue };
+        let pin = |digest: &OciDigest, platform: Option<&Platform>| Locked {
+            reference: used.reference.clone(),
+            pinned: format!("{}@{digest}", reference.repository()),
+            platform: platform.cloned(),
+        };
+        let one = pin(digest, Some(&used.platform));
+        match locked.entry(&used.reference) {
+            Entry::Vacant(entry) => {
+                entry.insert(one);
+            }
+            Entry::Occupied(mut entry) => {
+                if entry.get().platform != one.platform {
+                    entry.insert(pin(&row.digest, None));
+                }
+            }
+        }
+    }
+    locked.into_values().collect()
 }
 
 fn parent(run: &Run<'_>, current: &[Option<Arc<Record>>], edge: &Edge) -> Parent {

@@ -17,6 +17,7 @@ use crate::gather::workspace::{LAYERS_FILE, Workspace};
 use crate::gopath;
 use crate::ignorefile::{IgnoreFile, Trail};
 use crate::image::ImageId;
+use crate::lockfile::LOCK_FILE;
 
 /// The directories that are read; all paths are relative to the workspace root.
 #[derive(Debug, Default)]
@@ -93,6 +94,7 @@ impl Places {
         let name = path.file_name().unwrap_or_default().as_bytes();
         let is_read = self.searched.contains(above) || self.readers.contains_key(above);
         path == Path::new(LAYERS_FILE)
+            || path == Path::new(LOCK_FILE)
             || self.dockerfiles.contains(path)
             || ((is_read || self.above.contains(above)) && is_telling(name))
             || (is_read && is_dockerfile(workspace, path, name))

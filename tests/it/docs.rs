@@ -9,12 +9,13 @@ use clap::Parser;
 use imgraph::cli::args::Arguments;
 use imgraph::engine::simulate::Simulate;
 use imgraph::layers;
+use imgraph::lockfile::LockFile;
 use serde_json::Value;
 
 const FENCE: &str = "```";
 
 /// A fenced block of a document.
-struct Block {
+pub(crate) struct Block {
     document: String,
     line: usize,
     language: String,
@@ -52,7 +53,7 @@ fn blocks() -> Vec<Block> {
     documents().iter().flat_map(|path| blocks_of(path)).collect()
 }
 
-fn blocks_of(path: &str) -> Vec<Block> {
+pub(crate) fn blocks_of(path: &str) -> Vec<Block> {
     let text = read(path);
     let mut blocks = Vec::new();
     let mut heading = String::new();
@@ -215,6 +216,9 @@ fn toml_of_the_documents_is_read_without_a_word() {
             fs::write(home.path().join("simulate.toml"), &block.text).unwrap();
             let opened = Simulate::open(home.path(), &home.path().join("state"));
             assert!(opened.is_ok(), "{place}: {opened:?}");
+        } else if block.text.starts_with("# imgraph.lock") {
+            let (lock, problems) = LockFile::parse(&block.text);
+            assert!(problems.is_empty() && lock.rows().count() > 0, "{place}: {problems:?}");
         } else {
             let (_, problems) = layers::parse(&block.text);
             assert_eq!(problems, [], "{place}");
@@ -330,7 +334,7 @@ fn json_of_the_documents_has_the_fields_of_the_program() {
     compare(&examples, "check", &imgraph(home.path(), "check --format json"));
 }
 
-fn compare(examples: &[Block], heading: &str, printed: &Value) {
+pub(crate) fn compare(examples: &[Block], heading: &str, printed: &Value) {
     let example = examples.iter().find(|block| block.heading == heading);
     let example: Value = serde_json::from_str(&example.unwrap().text).unwrap();
     assert_eq!(fields(&example), fields(printed), "{heading}");

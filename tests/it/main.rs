@@ -27,5 +27,6 @@ mod scale;
 mod selection;
 mod settled;
 mod support;
+mod update;
 mod watch;
 mod widened;

@@ -15,6 +15,7 @@ use imgraph::graph::{ImageGraph, Setting, Source, draft};
 use imgraph::history::{History, Output, Presence, Record};
 use imgraph::image::{ImageId, Platform};
 use imgraph::layers::Layers;
+use imgraph::lockfile::LockFile;
 use imgraph::plan::{Decision, Facts, Plan, Wanted, plan};
 use imgraph::schedule::Schedule;
 
@@ -89,7 +90,7 @@ fn planned(graph: &ImageGraph, history: &History) -> (Plan, usize) {
         asked.fetch_add(1, Ordering::Relaxed);
         Presence::Present
     };
-    let (layers, pins) = (Layers::default(), BTreeMap::new());
+    let (layers, pins) = (Layers::default(), LockFile::default());
     let (engine, flavour) = ("simulate", Flavour::BuildKit);
     let facts = Facts { graph, layers: &layers, engine, flavour, pins: &pins, present: &present };
     let images: BTreeSet<ImageId> = graph.iter().map(|(id, _)| id).collect();

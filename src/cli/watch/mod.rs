@@ -7,6 +7,7 @@
 
 pub(crate) mod args;
 mod listening;
+mod memory;
 mod pass;
 mod running;
 mod tell;
@@ -84,6 +85,7 @@ pub(crate) fn run(arguments: &Arguments, settings: &Settings) -> Result<u8, Fail
         let help = "leave out `--since` and `--affected`, or name images";
         return Err(Failure::new(Exit::USAGE, message).help(help));
     }
+    memory::give_back_at_once();
     let session = Session::without_contexts(settings)?;
     if arguments.building.push {
         session.check_registries(&session.select(&arguments.selection, settings)?.images)?;

@@ -1,6 +1,7 @@
 //! One build, from the staged context to the image in the store.
 #![expect(clippy::disallowed_methods, reason = "a build has files of its own")]
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -19,7 +20,7 @@ use crate::engine::buildah::{Buildah, failure, options, pins, pull};
 use crate::engine::given::{Flags, Given};
 use crate::engine::instructions::{self, Instruction};
 use crate::engine::staging::{Staged, Transfer};
-use crate::engine::{Built, Cancel, EngineError, Progress, Request};
+use crate::engine::{Built, CacheUse, Cancel, EngineError, Progress, Request};
 use crate::process::{self, Exit};
 
 /// The first version that reads here-documents.
@@ -37,11 +38,14 @@ pub fn run(
 ) -> Result<Built, EngineError> {
     let instructions = instructions::scan(&request.dockerfile);
     refuse_heredocs(engine, request, &instructions)?;
-    let contexts = pins::contexts(request, &instructions)?;
+    let request = pins::without_collisions(request, &instructions)?;
+    let request = &*without_stale_steps(request, &instructions);
     let given = Given::new(request, &engine.options.root, &engine.options.environment)?;
     let mut given = unquoted(given.flags())?;
     let options = options(engine, request, progress)?;
     pull::run(engine, request, cancel, progress)?;
+    let locked = pull::locked(engine, request, cancel, progress)?;
+    let contexts = pins::contexts(request, &instructions, &locked)?;
     if cancel.is_raised() {
         return Err(EngineError::Cancelled);
     }
@@ -97,6 +101,20 @@ fn unquoted(given: Flags) -> Result<Flags, EngineError> {
             secret.display()
         ))),
     }
+}
+
+/// buildah's cache does not look at what a RUN mounts: files of the context, another stage or another
+/// image may have changed, and it takes the step of before (`imagebuildah/stage_executor.go`,
+/// `intermediateImageExists`).
+fn without_stale_steps<'a>(
+    request: Cow<'a, Request>,
+    instructions: &[Instruction],
+) -> Cow<'a, Request> {
+    if request.cache == CacheUse::Bypass || !instructions.iter().any(Instruction::mounts_content) {
+        return request;
+    }
+    let request = request.into_owned();
+    Cow::Owned(Request { cache: CacheUse::Bypass, cache_from: Vec::new(), ..request })
 }
 
 /// An old buildah takes `RUN <<EOF` for a command and the lines below it for instructions.

@@ -80,6 +80,8 @@ pub struct Buildah {
     warned: Warned,
     /// The images from outside that were pulled, with their platforms.
     pulled: Mutex<BTreeSet<(String, String)>>,
+    /// What the lock file pins, with its id in the store.
+    locked: Mutex<BTreeMap<String, String>>,
 }
 
 impl Buildah {
@@ -93,6 +95,7 @@ impl Buildah {
             traffic: Traffic::default(),
             warned: Warned::default(),
             pulled: Mutex::default(),
+            locked: Mutex::default(),
             options,
         }
     }

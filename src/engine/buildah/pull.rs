@@ -34,14 +34,60 @@ pub fn run(
     Ok(())
 }
 
-/// The images that are read and that no parent stands for.
+/// Brings what the lock file pins into the store, where it is not there already, and returns the ids:
+/// a row for each of the request's. A build is then given it like a parent, whatever its tag points at.
+pub fn locked(
+    engine: &Buildah,
+    request: &Request,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Vec<String>, EngineError> {
+    let mut pulled = engine.locked.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ids = Vec::new();
+    for locked in &request.locked {
+        if let Some(id) = pulled.get(&locked.pinned) {
+            ids.push(id.clone());
+            continue;
+        }
+        let Some(platform) = &locked.platform else {
+            let text = format!(
+                "{}: buildah cannot pin `{}` for several platforms at once",
+                request.dockerfile_path.display(),
+                locked.reference
+            );
+            return Err(EngineError::Unsupported(text));
+        };
+        let mut command = engine.program.command();
+        command.args(["pull", "--quiet", "--policy=missing"]);
+        command.args(transfer_flags(&locked.pinned)).arg(format!("--platform={platform}"));
+        command.arg(&locked.pinned);
+        let (mut output, mut id) = (Output::default(), String::new());
+        let exit = process::run(command, &|| cancel.is_raised(), &mut |line| {
+            // Its only line on standard output is the id.
+            if is_id(line) { line.clone_into(&mut id) } else { output.line(line, progress) }
+        });
+        match exit.map_err(|error| engine.program.not_run(&error))? {
+            Exit::Code(0) if !id.is_empty() => {}
+            Exit::Code(0) => {
+                let text = format!("`buildah pull {}` names no image", locked.pinned);
+                return Err(EngineError::Unavailable(text));
+            }
+            exit => return Err(failure::of_transfer(exit, &output)),
+        }
+        pulled.insert(locked.pinned.clone(), id.clone());
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+fn is_id(line: &str) -> bool {
+    line.len() == 64 && line.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The images that are read and that nothing is known to stand for.
 fn externals(request: &Request) -> Vec<ImageUse> {
     let mut images = pins::images(request);
-    images.retain(|image| {
-        let is_parent =
-            |reference: &str| request.parents.iter().any(|parent| parent.reference == reference);
-        image.reference != "scratch" && !is_parent(&image.reference)
-    });
+    images.retain(|image| image.reference != "scratch" && !request.pins(&image.reference));
     images
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct Dispatcher<'a, 'e> {
     building: BTreeMap<ImageId, Cancel>,
     /// What is built next of an image whose build was stopped because of these files.
     renewed: BTreeMap<ImageId, Vec<Entry>>,
+    /// How often the build of an image was begun again because of other files.
+    renewals: BTreeMap<ImageId, u32>,
     /// Whether nothing more is started, because another plan is due.
     replaced: bool,
     /// The keys of what was begun to be built.
@@ -109,6 +111,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             pushing: BTreeMap::new(),
             building: BTreeMap::new(),
             renewed: BTreeMap::new(),
+            renewals: BTreeMap::new(),
             replaced: false,
             keys: BTreeMap::new(),
             failed: BTreeMap::new(),

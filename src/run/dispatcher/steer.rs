@@ -21,6 +21,9 @@ use crate::run::dispatcher::{Dispatcher, Spawn};
 use crate::run::work::{self, Failed, Outcome};
 use crate::schedule::State;
 
+/// How often the build of an image is stopped and begun again in one run.
+const RENEWALS: u32 = 10;
+
 impl<'a> Dispatcher<'a, '_> {
     pub(super) fn renew(&mut self, images: Vec<(ImageId, Vec<Entry>)>) -> Result<(), LedgerError> {
         for (id, entries) in images {
@@ -86,10 +89,10 @@ impl<'a> Dispatcher<'a, '_> {
                 self.replaced |= renewed.is_some();
                 self.built(id, *done, spawn)
             }
-            (Ok(Outcome::Moved(entries)), Some(_)) => self.again(id, entries, spawn),
+            (Ok(Outcome::Moved(entries)), Some(_)) => self.begin_again(id, entries, spawn),
             (Ok(Outcome::Moved(entries)), None) => self.moved(id, entries, spawn),
             (Ok(Outcome::Widened(paths, entries)), _) => self.widened(id, &paths, entries, spawn),
-            (Err(_), Some(entries)) => self.again(id, entries, spawn),
+            (Err(_), Some(entries)) => self.begin_again(id, entries, spawn),
             (Err(Failed::Cancelled), None) => self.end(id, Ended::NotReached, End::default()),
             (Err(Failed::Image(failure)), None) => {
                 if let (false, Some(key)) = (failure.transient, self.keys.get(&id)) {
@@ -99,6 +102,22 @@ impl<'a> Dispatcher<'a, '_> {
                 self.fail(id, failure)
             }
         }
+    }
+
+    /// Builds again what was stopped, unless that was so too often: then it may be the build itself
+    /// that changes what it is made from.
+    fn begin_again(
+        &mut self,
+        id: ImageId,
+        entries: Vec<Entry>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        let renewals = self.renewals.entry(id).or_default();
+        *renewals += 1;
+        if *renewals > RENEWALS && !self.shared.cancel.is_raised() {
+            return self.fail_moving(id, &entries);
+        }
+        self.again(id, entries, spawn)
     }
 
     /// It failed with this key before, and would again.

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +49,7 @@ pub(crate) fn request(home: &Path, scratch: PathBuf) -> Request {
         args: BTreeMap::new(),
         labels: BTreeMap::new(),
         parents: Vec::new(),
+        locked: Vec::new(),
         secrets: Vec::new(),
         ssh: Vec::new(),
         network: None,
@@ -108,4 +111,18 @@ fn running(word: &str) -> impl Iterator<Item = (Pid, String)> {
         Some((pid, String::from_utf8_lossy(&text).replace('\0', " ")))
     });
     found.filter(move |(_, arguments)| arguments.contains(word))
+}
+
+/// The digest of what a tag points at in a registry.
+pub(crate) fn remote(registry: &str, repository: &str, tag: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(registry).unwrap();
+    let accept = "application/vnd.docker.distribution.manifest.v2+json, \
+        application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
+    let head =
+        format!("HEAD /v2/{repository}/manifests/{tag} HTTP/1.0\r\nAccept: {accept}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let digest = answer.lines().find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
+    digest.map(str::to_owned)
 }

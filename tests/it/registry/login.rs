@@ -1,6 +1,8 @@
 //! Who we are to a registry, and who is not told.
 
-use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::{fs, thread};
 
 use super::front::{Fault, Guard, Response};
 use super::*;
@@ -205,4 +207,68 @@ fn a_real_registry_with_a_certificate_is_trusted_by_its_authority() {
     let error = find(vec![certs]);
     assert!(matches!(error, RegistryError::Untrusted { .. }), "{error}");
     assert!(error.to_string().contains("certs.d"), "{error}");
+}
+
+#[test]
+fn a_registry_behind_a_proxy_is_reached_by_tls_through_it() {
+    let host = std::env::var("IMGRAPH_TEST_REGISTRY_TLS");
+    let authority = std::env::var("IMGRAPH_TEST_REGISTRY_CA");
+    let (Ok(host), Ok(authority)) = (host, authority) else {
+        return aloud("registry  skipped: proxies: IMGRAPH_TEST_REGISTRY_TLS is not set");
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = listener.local_addr().unwrap();
+    // It ends with the process of the tests.
+    let heads = thread::spawn(move || {
+        let mut heads = Vec::new();
+        for _ in 0..2 {
+            let (mut near, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                near.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            if !head.contains("Proxy-Authorization: Basic bWU6c2VjcmV0\r\n") {
+                near.write_all(b"HTTP/1.1 407 Who are you\r\n\r\n").unwrap();
+            } else {
+                near.write_all(b"HTTP/1.1 200 OK\r\nVia: tests\r\n\r\n").unwrap();
+                let mut far = TcpStream::connect(&host).unwrap();
+                let (mut from, mut to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+                thread::spawn(move || std::io::copy(&mut far, &mut near));
+            }
+            heads.push(head);
+        }
+        heads
+    });
+    let bench = Bench::new();
+    let certs = bench.home.path().join("certs.d");
+    fs::create_dir_all(certs.join("registry.test")).unwrap();
+    fs::copy(authority, certs.join("registry.test/ca.crt")).unwrap();
+    let credentials = Credentials::load(&BTreeMap::new(), bench.home.path()).unwrap();
+    let find = |login: &str| {
+        let address = format!("http://{login}@{proxy}");
+        let registry = Registry::new(Options {
+            environment: [("HTTPS_PROXY".to_owned(), address)].into(),
+            certificates: vec![certs.clone()],
+            ..Options::new(credentials.clone())
+        });
+        // A tag that cannot be there: the answer is the registry's.
+        let tag = format!("registry.test/{}/a:1", bench.place).parse().unwrap();
+        let cancel = Cancel::default();
+        let mut first = None;
+        let mut say = |note: String| {
+            first.get_or_insert(note);
+            cancel.raise();
+        };
+        let found = registry.find(&tag, Watch { cancel: &cancel, say: &mut say });
+        (found.unwrap_err(), first)
+    };
+    assert!(find("me:secret").0.is_missing());
+    let note = find("me:wrong").1.unwrap();
+    assert!(note.contains(&format!("the proxy {proxy} answers 407 Who are you")), "{note}");
+    let heads = heads.join().unwrap();
+    assert!(heads[0].starts_with("CONNECT registry.test:443 HTTP/1.1\r\n"), "{heads:?}");
 }

@@ -115,6 +115,35 @@ impl Bench {
         format!("{}/{}/{rest}", self.front.host, self.place).parse().unwrap()
     }
 
+    /// Puts an image of each word, for its platform, behind a tag.
+    pub(crate) fn publish(&self, rest: &str, words: &[(&str, &str)]) -> OciDigest {
+        let tag = self.reference(rest);
+        let mut entries = Vec::new();
+        for (platform, word) in words {
+            let image = Image::new(&[word]);
+            let digest = Some(image.digest());
+            self.push(&image, &Reference { tag: None, digest, ..tag.clone() }).unwrap();
+            let (os, architecture) = platform.split_once('/').unwrap();
+            entries.push(json!({
+                "mediaType": MANIFEST,
+                "digest": image.digest().as_str(),
+                "size": image.manifest.len(),
+                "platform": { "os": os, "architecture": architecture },
+            }));
+        }
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
+        let index = index.to_string().into_bytes();
+        let put = |watch: Watch<'_>| self.registry.put_manifest(&tag, (INDEX, &index), watch);
+        self.ask(put).0.unwrap();
+        self.front.asked();
+        OciDigest::of_content(&index)
+    }
+
+    /// A reference of this registry, as Dockerfiles have it.
+    pub(crate) fn name(&self, rest: &str) -> String {
+        self.reference(rest).to_string()
+    }
+
     fn parcels(&self, blobs: &[Vec<u8>]) -> Vec<Parcel> {
         let parcel = |blob: &Vec<u8>| {
             let digest = OciDigest::of_content(blob);

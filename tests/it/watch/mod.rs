@@ -138,6 +138,8 @@ fn a_save_builds_the_image_and_what_stands_on_it() {
     let tree = built();
     let mut watch = Watch::start(&tree, "");
     tree.write("images/java/jre/security", "lax\n");
+    let run = watch.wait(|event| event["event"] == "run-started");
+    assert_eq!(run["selected"], 3, "the others are known, and not planned again");
     watch.idle();
     watch.built(&[("apps/api", 1), ("apps/web", 1), ("java/jre", 1)]);
 }
@@ -242,6 +244,20 @@ fn what_failed_is_not_built_again_with_the_same_key() {
 }
 
 #[test]
+fn a_parent_that_the_store_has_lost_is_built_before_what_stands_on_it() {
+    let tree = built();
+    let mut watch = Watch::start(&tree, "");
+    tree.lose("java/jre:latest");
+    // Somebody else builds, so that the store is looked into anew.
+    tree.rebuild("--force tools --no-wait").exits(0);
+    tree.write("images/apps/web/page.html", "hi\n");
+    watch.ends("java/jre", "built");
+    watch.ends("apps/web", "built");
+    watch.settles();
+    watch.stop();
+}
+
+#[test]
 fn a_rebuild_elsewhere_is_not_held_up_and_what_it_built_is_known() {
     let tree = built();
     let mut watch = Watch::start(&tree, "");
@@ -297,6 +313,10 @@ fn what_cannot_be_watched_is_said_before_anything_is_built() {
         Workspace::new("//- layers.toml\nnonsense = 1\n//- images/a/Dockerfile\nFROM scratch\n");
     tree.imgraph("watch").exits(3).mentions("nonsense");
     Workspace::new(TREE).imgraph("watch nothing").exits(2).mentions("nothing");
+    Workspace::new(TREE)
+        .imgraph("watch --since main")
+        .exits(2)
+        .mentions("a watch builds what changes");
     Workspace::new(TREE).imgraph("watch --poll=1ms").exits(2).mentions("500ms");
 }
 

@@ -1,6 +1,8 @@
 //! What changes around the files: images that come and go, Dockerfiles, ignore files, `layers.toml`,
 //! and where the system does not tell of changes.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::support::{Workspace, text};
@@ -222,4 +224,33 @@ fn polling_finds_what_nobody_told_of() {
     watch.settles();
     let built = builds(&watch.stop());
     assert_eq!(built.into_keys().collect::<Vec<_>>(), ["apps/new", "apps/web"]);
+}
+
+/// `imgraph update` beside a watch.
+#[test]
+fn a_pin_that_moves() {
+    let tree = Workspace::new(
+        "
+        //- images/app/Dockerfile
+        FROM debian:12
+        //- images/other/Dockerfile
+        FROM scratch
+        ",
+    );
+    let lock = |digit: &str| {
+        let digest = format!("sha256:{}", digit.repeat(64));
+        let platform = imgraph::image::Platform::host();
+        format!(
+            "version = 1\n[[external]]\nreference = 'debian:12'\ndigest = '{digest}'\n\
+             [external.platforms]\n'{platform}' = '{digest}'\n"
+        )
+    };
+    let mut watch = Watch::start(&tree, "");
+    for digit in ["1", "2"] {
+        let beside = tree.path("beside");
+        fs::write(&beside, lock(digit)).unwrap();
+        fs::rename(beside, tree.path("imgraph.lock")).unwrap();
+        watch.settles();
+    }
+    watch.built(&[("app", 3), ("other", 1)]);
 }

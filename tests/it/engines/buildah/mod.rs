@@ -22,10 +22,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use imgraph::digest::{Digest, OciDigest};
 use imgraph::engine::buildah::storage::Storage;
 use imgraph::engine::buildah::{Buildah, Options};
-use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Request};
+use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Locked, Parent, Request};
 use imgraph::image::Platform;
 
-use super::bench::{self, busybox, entries, processes, shown};
+use super::bench::{self, busybox, entries, processes, remote, shown};
 
 /// A store with a base image `acme/base:0.1.0` (busybox) in it; taken away when dropped.
 pub(super) struct Bench {

@@ -1,6 +1,7 @@
 //! Parents are what the run says, wherever the tags point.
 
 use super::*;
+use crate::support::Workspace;
 
 /// Builds with `reference` pinned to an image whose `/who` says `pinned`, while the tag of that name
 /// in the store points at another.
@@ -113,4 +114,116 @@ fn a_plain_from_finds_what_a_build_has_tagged() {
     bench.build(&bench.request("FROM acme/base:0.1.0\nRUN true\n")).unwrap();
     let names = bench.buildah(&["images", "--format={{.Name}}:{{.Tag}}", "acme/base:0.1.0"]);
     assert_eq!(names.trim(), "localhost/acme/base:0.1.0");
+}
+
+#[test]
+fn what_is_pinned_from_outside_is_read_wherever_its_tag_points() {
+    let Ok(registry) = std::env::var("IMGRAPH_TEST_REGISTRY") else {
+        return eprintln!("skipped: IMGRAPH_TEST_REGISTRY is not set");
+    };
+    let Some(bench) = Bench::new() else { return };
+    let own = bench.home.path().file_name().unwrap().to_string_lossy().to_lowercase();
+    let repository = format!("buildah/{}", own.trim_matches(['.', '_', '-']));
+    let external = format!("{registry}/{repository}:1");
+    let mut digests = Vec::new();
+    for who in ["old", "new"] {
+        let id = bench.image(who);
+        bench.engine.tag(&id, std::slice::from_ref(&external)).unwrap();
+        let names = std::slice::from_ref(&external);
+        bench.engine.push(&id, names, &Cancel::default(), &mut |_| {}).unwrap();
+        digests.push(remote(&registry, &repository, "1").unwrap());
+    }
+    let locked = Locked {
+        reference: external.clone(),
+        pinned: format!("{registry}/{repository}@{}", digests[0]),
+        platform: Some(Platform::host()),
+    };
+    for dockerfile in [
+        format!("FROM {external}\nRUN test \"$(cat /who)\" = old\n"),
+        format!("ARG BASE={external}\nFROM ${{BASE}}\nRUN test \"$(cat /who)\" = old\n"),
+        format!(
+            "FROM acme/base:0.1.0\nCOPY --from={external} /who /\nRUN test \"$(cat /who)\" = old\n"
+        ),
+        format!(
+            "FROM acme/base:0.1.0\nRUN --mount=from={external},target=/m test \"$(cat /m/who)\" = old\n"
+        ),
+    ] {
+        let request = Request { locked: vec![locked.clone()], ..bench.request(&dockerfile) };
+        bench.build(&request).unwrap_or_else(|error| panic!("{dockerfile}{error:?}"));
+        assert!(
+            bench.build(&bench.request(&dockerfile)).is_err(),
+            "the tag is another: {dockerfile}"
+        );
+    }
+    let pinned = format!("{registry}/{repository}@{}", digests[1]);
+    let locked = vec![Locked { platform: None, pinned, ..locked }];
+    let request = bench.request(&format!("FROM {external}\n"));
+    let refused = bench.build(&Request { locked, ..request });
+    assert!(matches!(refused, Err(EngineError::Unsupported(_))), "{refused:?}");
+    bench.assert_clean("after builds with pins");
+}
+
+/// buildah 1.28 looks only at the text of such a step.
+#[test]
+fn a_step_is_not_taken_from_the_cache_when_what_it_mounts_has_changed() {
+    let Some(bench) = Bench::new() else { return };
+    let context = bench.home.path().join("context");
+    fs::create_dir_all(&context).unwrap();
+    let dockerfile = "FROM acme/base:0.1.0 AS one\nCOPY file /file\n\
+        FROM acme/base:0.1.0\nRUN --mount=type=bind,source=file,target=/f cat /f\n\
+        RUN --mount=from=one,target=/m cat /m/file\n";
+    for text in ["first", "other"] {
+        fs::write(context.join("file"), text).unwrap();
+        let files = entries(&context);
+        let request = Request { files, context: context.clone(), ..bench.request(dockerfile) };
+        let (built, lines) = bench.watch(&request);
+        built.unwrap();
+        let said: Vec<&String> = lines.iter().filter(|line| line.contains(text)).collect();
+        assert_eq!(said.len(), 2, "{text}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_base_that_moves_in_its_registry_rebuilds_exactly_what_reads_it_once_that_is_said() {
+    let Ok(registry) = std::env::var("IMGRAPH_TEST_REGISTRY") else {
+        return eprintln!("skipped: IMGRAPH_TEST_REGISTRY is not set");
+    };
+    let Some(bench) = Bench::new() else { return };
+    let own = bench.home.path().file_name().unwrap().to_string_lossy().to_lowercase();
+    let external = format!("{registry}/buildah-moves/{}:1", own.trim_matches(['.', '_', '-']));
+    let publish = |who: &str| {
+        let (id, names) = (bench.image(who), std::slice::from_ref(&external));
+        bench.engine.tag(&id, names).unwrap();
+        bench.engine.push(&id, names, &Cancel::default(), &mut |_| {}).unwrap();
+    };
+    let tree = Workspace::new(&format!(
+        "
+        //- images/base/Dockerfile
+        FROM {external}
+        //- images/child/Dockerfile
+        FROM base
+        RUN cp /who /copy
+        //- images/other/Dockerfile
+        FROM scratch
+        COPY Dockerfile /
+        "
+    ));
+    let store = tree.root().with_file_name("store");
+    let conf = format!(
+        "[storage]\ndriver = \"vfs\"\ngraphroot = \"{0}/root\"\nrunroot = \"{0}/run\"\n",
+        store.display()
+    );
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join("storage.conf"), conf).unwrap();
+    let conf = store.join("storage.conf").display().to_string();
+    let environment = [("CONTAINERS_STORAGE_CONF", &*conf), ("BUILDAH_ISOLATION", "chroot")];
+    let rebuild = |arguments: &str| tree.rebuild_with("buildah", arguments, &environment).exits(0);
+    publish("old");
+    tree.imgraph("update").exits(0).mentions("base, and 1 image on it");
+    assert_eq!(rebuild("--locked --json").ends(), ["base built", "child built", "other built"]);
+    publish("new");
+    rebuild("").mentions("nothing to do");
+    tree.imgraph("update").exits(0).mentions("imgraph.lock: 1 moved");
+    assert_eq!(rebuild("--json").ends(), ["base built", "child built"]);
+    rebuild("").mentions("nothing to do");
 }

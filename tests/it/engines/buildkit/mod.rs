@@ -34,11 +34,12 @@ use imgraph::digest::OciDigest;
 use imgraph::dockerconfig::credentials::Credentials;
 use imgraph::engine::buildkit::{BuildKit, Options, Target};
 use imgraph::engine::docker::endpoint::Endpoint;
-use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Request};
+use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Locked, Parent, Request};
+use imgraph::image::Platform;
 use imgraph::registry::{Options as RegistryOptions, Registry};
 use serde_json::Value;
 
-use super::bench::{self, busybox, entries, processes, shown};
+use super::bench::{self, busybox, entries, processes, remote, shown};
 use crate::conformance::aloud;
 use crate::support::{Outcome, Running, Workspace};
 

@@ -14,20 +14,6 @@ fn registry() -> Option<String> {
     registry
 }
 
-/// The digest of what a tag points at in a registry.
-fn remote(registry: &str, repository: &str, tag: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(registry).unwrap();
-    let accept = "application/vnd.docker.distribution.manifest.v2+json, \
-        application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
-    let head =
-        format!("HEAD /v2/{repository}/manifests/{tag} HTTP/1.0\r\nAccept: {accept}\r\n\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let digest = answer.lines().find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
-    digest.map(str::to_owned)
-}
-
 impl Bench {
     fn push(&self, references: &[String]) -> (Result<(), EngineError>, Vec<String>) {
         let id = self.id_of(&references[0]).unwrap().parse().unwrap();
@@ -96,6 +82,68 @@ fn with_pull_a_tag_that_was_moved_in_its_registry_is_seen() {
                 assert_eq!(bench.text(built.output.id.as_str(), "who"), who, "{dockerfile}");
             }
         }
+    });
+}
+
+#[test]
+fn what_is_pinned_is_read_wherever_its_tag_points() {
+    let Some(registry) = registry() else { return };
+    Bench::each(|bench| {
+        let repository = format!("{}/{}", bench.tag, bench.place());
+        let external = format!("{registry}/{repository}:pinned");
+        let (old, new) = (bench.image("old"), bench.image("new"));
+        bench.publish(&old, &external);
+        let digest = remote(&registry, &repository, "pinned").unwrap();
+        bench.publish(&new, &external);
+        let locked = Locked {
+            reference: external.clone(),
+            pinned: format!("{registry}/{repository}@{digest}"),
+            platform: Some(Platform::host()),
+        };
+        for dockerfile in [
+            format!("FROM {external}\n"),
+            format!("ARG BASE={external}\nFROM ${{BASE}}\n"),
+            format!("FROM scratch\nCOPY --from={external} /who /who\n"),
+        ] {
+            for (locked, who) in [(vec![locked.clone()], "old\n"), (Vec::new(), "new\n")] {
+                let request = Request { locked, ..bench.request(&dockerfile) };
+                let built = bench.build(&request).unwrap_or_else(|it| panic!("{dockerfile}{it:?}"));
+                assert_eq!(bench.text(built.output.id.as_str(), "who"), who, "{dockerfile}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_base_that_moves_in_its_registry_rebuilds_exactly_what_reads_it_once_that_is_said() {
+    let Some(registry) = registry() else { return };
+    Bench::each(|bench| {
+        let external = format!("{registry}/{}/{}:moves", bench.tag, bench.place());
+        let (old, new) = (bench.image("old"), bench.image("new"));
+        bench.publish(&old, &external);
+        let tree = bench.workspace(&format!(
+            "
+            //- images/base/Dockerfile
+            FROM {external}
+            //- images/child/Dockerfile
+            FROM @/base
+            RUN cp /who /copy
+            //- images/other/Dockerfile
+            FROM scratch
+            WORKDIR /x
+            "
+        ));
+        bench.imgraph(&tree, "update").exits(0).mentions("base, and 1 image on it");
+        let outcome = bench.rebuild(&tree, "--locked --json").exits(0);
+        assert_eq!(outcome.ends(), ["base built", "child built", "other built"]);
+        bench.publish(&new, &external);
+        bench.rebuild(&tree, "").exits(0).mentions("nothing to do");
+        bench.imgraph(&tree, "update").exits(0).mentions("imgraph.lock: 1 moved");
+        let outcome = bench.rebuild(&tree, "--json").exits(0);
+        assert_eq!(outcome.ends(), ["base built", "child built"]);
+        let child = bench.id_of(&format!("{}/child:latest", bench.tag)).unwrap();
+        assert_eq!(bench.text(&child, "copy"), "new\n");
+        bench.rebuild(&tree, "").exits(0).mentions("nothing to do");
     });
 }
 

@@ -18,10 +18,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use imgraph::engine::buildx::{Buildx, Options};
-use imgraph::engine::{Built, CacheUse, Cancel, Engine, EngineError, Parent, Presence, Request};
+use imgraph::engine::{
+    Built, CacheUse, Cancel, Engine, EngineError, Locked, Parent, Presence, Request,
+};
 use imgraph::image::Platform;
 
-use super::bench::{self, busybox, entries, shown};
+use super::bench::{self, busybox, entries, remote, shown};
 
 /// The daemon whose store is a graph driver, and the one with containerd's.
 const DAEMONS: [&str; 2] = ["IMGRAPH_TEST_DOCKER26", "IMGRAPH_TEST_DOCKER26C"];
@@ -178,8 +180,13 @@ fn parent(reference: &str, built: &Built) -> Parent {
 fn a_build_says_its_steps_and_what_the_cache_gave() {
     let Some(bench) = Bench::new() else { return };
     let word = bench.reference("");
+    // BuildKit makes one of what two builds do at the same time with the same layers, and tells it
+    // under the name that the other one has for it: the base is one that no other bench has.
+    fs::write(bench.context().join("own"), &word).unwrap();
+    bench.build(&bench.with_context("FROM BASE\nCOPY own /own\n", "own:1")).unwrap();
+    let own = bench.reference("own:1");
     let dockerfile = format!(
-        "FROM BASE AS one\nRUN echo {word}\nRUN echo again >&2\nFROM BASE\n\
+        "FROM {own} AS one\nRUN echo {word}\nRUN echo again >&2\nFROM {own}\n\
          COPY --from=one /bin/busybox /copy\n"
     );
     let fresh = Request { cache: CacheUse::Bypass, ..bench.request(&dockerfile, "a:1") };
@@ -232,6 +239,38 @@ fn a_pinned_parent_is_what_is_built_on_wherever_its_tag_points() {
             ..bench.request(&dockerfile, "child:2")
         };
         assert_eq!(bench.logs(&one), ["new"], "{daemon}");
+    }
+}
+
+#[test]
+fn what_is_pinned_from_outside_is_read_wherever_its_tag_points() {
+    let Ok(registry) = std::env::var("IMGRAPH_TEST_REGISTRY") else {
+        return eprintln!("skipped: IMGRAPH_TEST_REGISTRY is not set");
+    };
+    for daemon in DAEMONS {
+        let Some(bench) = Bench::on(daemon) else { continue };
+        let repository = bench.reference("outside");
+        let external = format!("{registry}/{repository}:1");
+        let mut digests = Vec::new();
+        for who in ["old", "new"] {
+            let dockerfile = format!("FROM BASE\nRUN echo {who} > /who\n");
+            let built = bench.build(&bench.request(&dockerfile, &format!("o:{who}"))).unwrap();
+            let names = std::slice::from_ref(&external);
+            bench.engine.tag(&built.output.id, names).unwrap();
+            bench.engine.push(&built.output.id, names, &Cancel::default(), &mut |_| {}).unwrap();
+            digests.push(remote(&registry, &repository, "1").unwrap());
+        }
+        let locked = Locked {
+            reference: external.clone(),
+            pinned: format!("{registry}/{repository}@{}", digests[0]),
+            platform: Some(Platform::host()),
+        };
+        let dockerfile = format!("FROM {external}\nRUN cat /who\n");
+        for (locked, who) in [(vec![locked], "old"), (Vec::new(), "new")] {
+            let request = bench.request(&dockerfile, &format!("child:{who}"));
+            let request = Request { locked, cache: CacheUse::Bypass, ..request };
+            assert_eq!(bench.logs(&request), [who], "{daemon}");
+        }
     }
 }
 

@@ -167,6 +167,22 @@ fn what_the_user_sees_of_a_registry_that_does_not_do_its_work() {
 }
 
 #[test]
+fn a_push_that_is_interrupted_ends_at_once_and_is_made_up_for() {
+    let bench = Bench::new();
+    bench.front.spoils(usize::MAX, Fault::Silent, |request| request.method == "PUT");
+    let mut command = bench.tree.command_with("buildkit", "rebuild base --push");
+    command.env("BUILDKIT_HOST", bench.daemon.endpoint.to_string());
+    let running = bench.tree.start_command(command);
+    while !bench.front.asked().iter().any(|request| request.method == "PUT") {
+        std::thread::yield_now();
+    }
+    running.signal(rustix::process::Signal::INT);
+    running.finish().exits(130).mentions("not reached");
+    bench.front.is_well();
+    bench.push("base", 0).mentions("[base] pushed: ");
+}
+
+#[test]
 fn a_passing_fault_is_a_warning() {
     let bench = Bench::new();
     let busy = Response::refusal(429, "TOOMANYREQUESTS", "too many").with("retry-after", "1");
