@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     };
     // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
     let stat = ManuallyDrop::into_inner(stat);
-    let mut session = ManuallyDrop::new(Session::with(root, choice, stat, settings)?);
+    let mut session = ManuallyDrop::new(Session::with(&root, choice, stat, settings)?);
     session.answers = answers;
     let mut selected = session.select(&arguments.selection, settings)?;
     let cancel = Cancel::default();

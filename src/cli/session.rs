@@ -66,36 +66,40 @@ impl Session {
         let root = settings.root()?;
         let choice = engines::choose(settings, &root)?;
         let stat = StatCache::load(&root.join(STATE_DIR));
-        Self::with(root, choice, stat, settings)
+        Self::with(&root, choice, stat, settings)
     }
 
     /// The same for who does not read contexts.
     pub(crate) fn without_contexts(settings: &Settings) -> Result<Self, Failure> {
         let root = settings.root()?;
         let choice = engines::choose(settings, &root)?;
-        Self::with(root, choice, StatCache::empty(), settings)
+        Self::with(&root, choice, StatCache::empty(), settings)
     }
 
     /// Loads the workspace at a root.
     pub(crate) fn with(
-        root: PathBuf,
+        root: &Path,
         choice: Choice,
         stat: StatCache,
         settings: &Settings,
     ) -> Result<Self, Failure> {
-        let mut workspace = workspace::read(&root, &stat)?;
+        let workspace = workspace::read(root, &stat)?;
+        Ok(Self::of(workspace, choice, stat, settings))
+    }
+
+    /// Resolves a workspace that was read.
+    fn of(mut workspace: Workspace, choice: Choice, stat: StatCache, settings: &Settings) -> Self {
         settings.overrule(&mut workspace.layers);
-        let loaded = resolve(workspace, choice.flavour, &Platform::host());
-        let state = root.join(STATE_DIR);
-        Ok(Self {
+        let root = workspace.root.clone();
+        Self {
+            state: root.join(STATE_DIR),
             root,
-            state,
-            loaded,
+            loaded: resolve(workspace, choice.flavour, &Platform::host()),
             stat,
             choice,
             answers: Answers::new(),
             is_offline: settings.offline,
-        })
+        }
     }
 
     /// Reads the workspace as it is now.
@@ -136,23 +140,11 @@ impl Session {
     /// A workspace of one Dockerfile that lies anywhere. Nothing of it is remembered.
     pub(crate) fn lone(settings: &Settings, file: &Path) -> Result<Self, Failure> {
         let file = settings.directory.join(file);
-        let mut workspace = workspace::lone(&file)?;
-        settings.overrule(&mut workspace.layers);
-        let root = workspace.root.clone();
-        let choice = engines::choose(settings, &root)?;
-        let loaded = resolve(workspace, choice.flavour, &Platform::host());
+        let workspace = workspace::lone(&file)?;
+        let choice = engines::choose(settings, &workspace.root)?;
         // A state directory that does not exist is an empty one, and nothing is saved to it.
-        let state = root.join(STATE_DIR);
-        let stat = StatCache::load(&state);
-        Ok(Self {
-            root,
-            state,
-            loaded,
-            stat,
-            choice,
-            answers: Answers::new(),
-            is_offline: settings.offline,
-        })
+        let stat = StatCache::load(&workspace.root.join(STATE_DIR));
+        Ok(Self::of(workspace, choice, stat, settings))
     }
 
     /// The images of a selection. Fails with exit code 4 if there is none and that is asked for.
