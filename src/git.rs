@@ -108,6 +108,66 @@ pub fn changes_since(directory: &Path, revision: &str) -> Result<Changes, GitErr
     Ok(changes)
 }
 
+/// The commit of a work tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its name, in full.
+    pub commit: String,
+    /// When it was made, in seconds since the Unix epoch.
+    pub committed: u64,
+    /// The branch that is checked out, if one is.
+    pub branch: Option<String>,
+    /// Where the branch of most people is: what `origin/HEAD` points at, without `origin/`.
+    pub default_branch: Option<String>,
+    /// The address of `origin`, without user and password.
+    pub source: Option<String>,
+}
+
+/// The commit of the work tree of a directory; `None` where there is none, or no git.
+pub fn head(directory: &Path) -> Option<Head> {
+    let git = Git { directory };
+    let line = |arguments: &[&str]| {
+        let told = String::from_utf8(git.ask(arguments).ok()??).ok()?;
+        Some(told.trim().to_owned()).filter(|line| !line.is_empty())
+    };
+    let told = line(&["log", "-1", "--format=%H %ct"])?;
+    let (commit, committed) = told.split_once(' ')?;
+    let remote = line(&["symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD"]);
+    Some(Head {
+        commit: commit.to_owned(),
+        committed: committed.parse().ok()?,
+        branch: line(&["symbolic-ref", "--quiet", "--short", "HEAD"]),
+        default_branch: remote.and_then(|it| Some(it.strip_prefix("origin/")?.to_owned())),
+        source: line(&["config", "--get", "remote.origin.url"]).map(|it| without_user(&it)),
+    })
+}
+
+/// Whether the files of a work tree differ from its commit.
+pub fn is_dirty(directory: &Path) -> bool {
+    let status = ["status", "--porcelain", "--untracked-files=normal", "--", "."];
+    let told = Git { directory }.ask(&status);
+    told.ok().flatten().is_none_or(|told| !told.is_empty())
+}
+
+/// Whether a commit is an ancestor of another one; `None` where git does not know them both.
+pub fn is_ancestor(directory: &Path, ancestor: &str, of: &str) -> Option<bool> {
+    let git = Git { directory };
+    for commit in [ancestor, of] {
+        let commit = format!("{commit}^{{commit}}");
+        git.ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &commit]).ok()??;
+    }
+    let is_one = ["merge-base", "--is-ancestor", "--end-of-options", ancestor, of];
+    git.ask(&is_one).ok().map(|answer| answer.is_some())
+}
+
+/// An address without what may be secret in it: `https://user:password@host/path`.
+fn without_user(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}/{path}")
+}
+
 /// Paths with a zero behind each. A directory has a slash at its end, which is dropped.
 fn paths(listed: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());

@@ -8,10 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache::Cache;
 use crate::cli::selection::Selection;
+pub use crate::cli::sharing::args::Sharing;
 pub use crate::cli::update::arguments::Update;
 pub use crate::cli::watch::args::Watch;
 use crate::image::Platform;
 use crate::layers::options::{ENTITLEMENTS, NETWORKS, PROVENANCES, host};
+use crate::remote::Caches;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -199,6 +201,9 @@ pub struct Rebuild {
     /// How images are built, and where they go
     #[command(flatten)]
     pub building: Building,
+    /// What is taken from registries and left there
+    #[command(flatten)]
+    pub sharing: Sharing,
     /// Only what the last run did not finish: failed, blocked and not reached images
     #[arg(long, value_enum, value_name = "RUN", conflicts_with_all = ["selectors", "dry_run"])]
     pub rerun: Option<RunName>,
@@ -356,6 +361,12 @@ pub struct Plan {
     /// As if the selected images were forced
     #[arg(short, long)]
     pub force: bool,
+    /// As if images were pushed
+    #[arg(long, value_parser = FalseyValueParser::new(), env = "IMGRAPH_PUSH")]
+    pub push: bool,
+    /// Where earlier builds are looked for [default: as `rebuild`]
+    #[arg(long, value_name = "PLACES", env = "IMGRAPH_CACHE")]
+    pub cache: Option<Caches>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -266,7 +266,11 @@ impl Choice {
     ) -> Result<Box<dyn Engine>, Failure> {
         let environment = settings.environment.clone();
         let target = match &self.kind {
-            Kind::Simulate => return Ok(Box::new(Simulate::open(root, state)?)),
+            Kind::Simulate => {
+                let is_real = Simulate::is_real(root);
+                let registry = is_real.then(|| registries::open(settings, root, state));
+                return Ok(Box::new(Simulate::open(root, state, registry.transpose()?)?));
+            }
             Kind::Buildah => {
                 let root = root.to_owned();
                 let options = buildah::Options { root, environment, ..Default::default() };

@@ -21,6 +21,7 @@ mod rebuild;
 mod registries;
 mod session;
 mod settled;
+pub mod sharing;
 mod update;
 mod watch;
 mod why;

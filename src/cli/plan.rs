@@ -7,11 +7,13 @@ use std::mem::ManuallyDrop;
 
 use serde_json::json;
 
+use crate::cancel::Cancel;
 use crate::cli::args;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::selection::Selection;
 use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{Settings, write};
+use crate::cli::sharing::{self, Shared};
 use crate::engine::Engine;
 use crate::gather::inputs;
 use crate::gather::stat::Keep;
@@ -19,6 +21,7 @@ use crate::history::{History, Presence, Record};
 use crate::image::ImageId;
 use crate::ledger;
 use crate::plan::{Decision, Facts, Plan, Step, source_keys};
+use crate::published::Published;
 use crate::report::sentence;
 use crate::report::style::Tone;
 
@@ -27,7 +30,11 @@ pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Fai
     let preview = Preview {
         selection: &arguments.selection,
         force: arguments.force,
-        push: false,
+        sharing: sharing::Asked {
+            caches: arguments.cache,
+            push: arguments.push,
+            allow_older: false,
+        },
         verbose: arguments.verbose,
     };
     preview.show(arguments.json, settings)
@@ -37,7 +44,7 @@ pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Fai
 pub(crate) struct Preview<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) force: bool,
-    pub(crate) push: bool,
+    pub(crate) sharing: sharing::Asked,
     pub(crate) verbose: u8,
 }
 
@@ -45,13 +52,15 @@ impl Preview<'_> {
     /// Prints the plan.
     pub(crate) fn show(&self, as_json: bool, settings: &Settings) -> Result<u8, Failure> {
         // The process ends with this: giving back 10,000 images one by one takes longer than the plan.
-        let session = ManuallyDrop::new(Session::open(settings)?);
+        let mut session = ManuallyDrop::new(Session::open(settings)?);
         let selected = session.select(self.selection, settings)?;
         let forced = if self.force { selected.asked.clone() } else { BTreeSet::new() };
-        if self.push {
+        let push = self.sharing.push;
+        if push {
             session.check_registries(&selected.images)?;
         }
-        let wishes = Wishes { forced: &forced, push: self.push };
+        Shared::open(&mut session, self.sharing, settings, &Cancel::default())?;
+        let wishes = Wishes { forced: &forced, push, believes: false };
         let look = ManuallyDrop::new(Look::at(&session, settings, &selected, wishes)?);
         let text =
             if as_json { look.json(&session) } else { look.text(&session, settings, self.verbose) };
@@ -70,6 +79,18 @@ pub(crate) struct Look {
     pub(crate) entries: Vec<Option<Vec<crate::context::Entry>>>,
     /// The engine and its answers; `None` where it did not answer.
     answers: Option<Answers>,
+    /// What the ledger knows of registries, where that counts.
+    published: Option<Published>,
+}
+
+/// What decisions rest on; `published` stands in for what registries were asked.
+fn facts<'a>(
+    session: &'a Session,
+    present: &'a dyn Fn(ImageId, &Record) -> Presence,
+    published: Option<&'a Published>,
+) -> Facts<'a> {
+    let facts = session.facts(present);
+    Facts { published: published.or(facts.published), ..facts }
 }
 
 impl Look {
@@ -81,7 +102,10 @@ impl Look {
         selected: &Selected,
         wishes: Wishes<'_>,
     ) -> Result<Self, Failure> {
-        let (history, warnings) = ledger::read(&session.state)?;
+        let (mut history, warnings) = ledger::read(&session.state)?;
+        let published = session.published.as_ref();
+        let unknown = published.map(|published| published.unknown_to(&history));
+        unknown.into_iter().flatten().for_each(|record| history.add_record(record));
         for warning in warnings {
             write(&mut io::stderr(), &format!("warning: {warning}\n"));
         }
@@ -98,18 +122,19 @@ impl Look {
             None
         });
         let present = |id, record: &Record| answered(session, answers.as_ref(), id, record);
-        session.check_left_out(selected, &history, &present)?;
-        let facts = session.facts(&present);
+        let published = wishes.believes.then(|| Published::recorded(&history));
+        let facts = facts(session, &present, published.as_ref());
+        session.check_left_out(selected, &history, &facts)?;
         let planned = plan(&facts, &history, gathered, &selected.images, wishes);
         // A cache that cannot be written costs time, nothing else.
         session.stat.save(&session.state, Keep::All).unwrap_or_default();
-        Ok(Self { plan: planned.plan, entries: planned.entries, history, answers })
+        Ok(Self { plan: planned.plan, entries: planned.entries, history, answers, published })
     }
 
     /// Does something with the facts that the plan rests on.
     pub(crate) fn with_facts<T>(&self, session: &Session, work: impl FnOnce(&Facts<'_>) -> T) -> T {
         let present = |id, record: &Record| answered(session, self.answers.as_ref(), id, record);
-        work(&session.facts(&present))
+        work(&facts(session, &present, self.published.as_ref()))
     }
 
     fn text(&self, session: &Session, settings: &Settings, verbose: u8) -> String {

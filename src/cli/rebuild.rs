@@ -20,14 +20,17 @@ use crate::cli::plan::Preview;
 use crate::cli::session::{Planned, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{self, Settings, write};
 use crate::cli::settled::{self, Answers, Found, Settled};
+use crate::cli::sharing::{self, Shared};
 use crate::clock::{self, Timer};
 use crate::digest::Digest;
 use crate::event::{Event, Summary, What};
+use crate::gather::inputs::Gathered;
 use crate::gather::stat::{Keep, StatCache};
 use crate::gather::{STATE_DIR, inputs};
 use crate::history::{Ended, History};
 use crate::image::ImageId;
 use crate::ledger::{self, Holder, Ledger};
+use crate::plan::Facts;
 use crate::report::{Reporter, attended};
 use crate::run::{self, Options, Run};
 use crate::signal::raise_on_interrupt;
@@ -39,7 +42,7 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
         let preview = Preview {
             selection: &arguments.selection,
             force: arguments.force,
-            push: arguments.building.push,
+            sharing: sharing(arguments),
             verbose: 0,
         };
         return preview.show(format == PlanFormat::Json, settings);
@@ -62,6 +65,9 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     };
     // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
     let stat = ManuallyDrop::into_inner(stat);
+    let asked = sharing(arguments);
+    let access = asked.access(&choice, &root);
+    let question = question.filter(|_| !access.reads);
     let mut session = ManuallyDrop::new(Session::with(&root, choice, stat, settings)?);
     session.answers = answers;
     let mut selected = session.select(&arguments.selection, settings)?;
@@ -80,8 +86,20 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     if arguments.rerun == Some(RunName::Last) {
         selected = unfinished(&session, ledger.history())?;
     }
-    let asked =
-        Asked { session: &session, selected: &selected, arguments, settings, timer, question };
+    if arguments.building.push {
+        session.check_registries(&selected.images)?;
+    }
+    let shared = Shared::open(&mut session, asked, settings, &cancel)?;
+    Shared::import(&session, &mut ledger)?;
+    let asked = Asked {
+        session: &session,
+        selected: &selected,
+        shared: shared.as_ref(),
+        arguments,
+        settings,
+        timer,
+        question,
+    };
     let outcome = rebuild(&asked, &mut ledger, &cancel)?;
     Ok(exit_code(&outcome))
 }
@@ -106,6 +124,7 @@ fn unfinished(session: &Session, history: &History) -> Result<Selected, Failure>
 struct Asked<'a> {
     session: &'a Session,
     selected: &'a Selected,
+    shared: Option<&'a Shared>,
     arguments: &'a Rebuild,
     settings: &'a Settings,
     timer: Timer,
@@ -137,11 +156,8 @@ fn still_settled(
 }
 
 fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Summary, Failure> {
-    let Asked { session, selected, arguments, settings, timer, question } = *asked;
+    let Asked { session, selected, shared, arguments, settings, timer, question } = *asked;
     let push = arguments.building.push;
-    if push {
-        session.check_registries(&selected.images)?;
-    }
     let engine = session.choice.open(&session.root, &session.state, settings)?;
     say_offline(settings);
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
@@ -158,10 +174,11 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     let said = session.judge(&selected.images, &gathered.problems, settings)?;
     let presence = presence?;
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
-    session.check_left_out(selected, &history, &present)?;
     let facts = session.facts(&present);
-    let wishes = Wishes { forced: &forced, push };
-    let Planned { plan, entries } = plan(&facts, &history, gathered, &selected.images, wishes);
+    session.check_left_out(selected, &history, &facts)?;
+    let wishes = Wishes { forced: &forced, push, believes: false };
+    let Planned { plan, entries, .. } =
+        surely_planned(asked, &facts, (&history, gathered), wishes, cancel)?;
 
     let options = Options {
         jobs: settings::jobs(arguments.jobs),
@@ -174,6 +191,9 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     if plan.work().next().is_some() {
         make_room(session, &options)?;
         greet(&*engine)?;
+        if let Some(shared) = shared {
+            shared.claim(cancel)?;
+        }
     }
     let scratch = options.scratch.clone();
     let reporter = Mutex::new(reporter(arguments, settings));
@@ -186,6 +206,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         held: &BTreeMap::new(),
         engine: &*engine,
         disk: &disk,
+        remote: shared.map(|shared| &shared.remote),
         ledger,
         options,
     };
@@ -195,6 +216,9 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     };
     let (_, mailbox) = run::steering();
     let outcome = attended(&reporter, || run::run(work, mailbox, cancel, tell));
+    if let (Some(shared), Ok(outcome)) = (shared, &outcome) {
+        shared.leave(session, ledger.history(), (&plan, &outcome.published));
+    }
     fs::remove_dir_all(scratch).unwrap_or_default();
     let is_settled =
         plan.work().next().is_none() && selected.asked.len() == session.loaded.graph.len();
@@ -215,6 +239,24 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     Ok(summary)
 }
 
+/// The plan, which rests on nothing that a registry has lost.
+fn surely_planned(
+    asked: &Asked<'_>,
+    facts: &Facts<'_>,
+    (history, gathered): (&History, Gathered),
+    wishes: Wishes<'_>,
+    cancel: &Cancel,
+) -> Result<Planned, Failure> {
+    let images = &asked.selected.images;
+    let mut planned = plan(facts, history, gathered, images, wishes);
+    if let Some(shared) = asked.shared {
+        while shared.has_lost(asked.session, &planned.plan, cancel)? {
+            planned.plan = planned.again(facts, history, images, wishes);
+        }
+    }
+    Ok(planned)
+}
+
 /// Says why the next run will plan although there is nothing to do.
 fn say_unsettled(session: &Session) {
     if let Some(path) = session.stat.unsettled() {
@@ -223,6 +265,14 @@ fn say_unsettled(session: &Session) {
             "the next run plans again: {path} was changed a moment ago, or cannot be read\n"
         );
         write(&mut io::stderr(), &text);
+    }
+}
+
+fn sharing(arguments: &Rebuild) -> sharing::Asked {
+    sharing::Asked {
+        caches: arguments.sharing.cache,
+        push: arguments.building.push,
+        allow_older: arguments.sharing.allow_older,
     }
 }
 

@@ -27,6 +27,7 @@ use crate::image::{ImageId, Platform};
 use crate::load::{Loaded, resolve};
 use crate::lockfile::{LOCK_FILE, LockFile};
 use crate::plan::{self, Facts, Plan, Wanted};
+use crate::published::Published;
 use crate::reference::{Reference, names_a_registry};
 use crate::report::diagnostics::{self, Look};
 use crate::report::sentence;
@@ -45,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) choice: Choice,
     /// What it has already been asked.
     pub(crate) answers: Answers,
+    /// What registries have, where that counts.
+    pub(crate) published: Option<Published>,
     /// Whether recorded images are taken to be in its store.
     is_offline: bool,
 }
@@ -98,6 +101,7 @@ impl Session {
             stat,
             choice,
             answers: Answers::new(),
+            published: None,
             is_offline: settings.offline,
         }
     }
@@ -123,6 +127,7 @@ impl Session {
             stat: StatCache::empty(),
             choice: self.choice.clone(),
             answers: Answers::new(),
+            published: None,
             is_offline: self.is_offline,
         }
     }
@@ -172,7 +177,7 @@ impl Session {
         &self,
         selected: &Selected,
         history: &History,
-        present: &dyn Fn(ImageId, &Record) -> Presence,
+        facts: &Facts<'_>,
     ) -> Result<(), Failure> {
         let graph = &self.loaded.graph;
         for id in &selected.images {
@@ -180,10 +185,9 @@ impl Session {
             for parent in parents.filter(|parent| !selected.images.contains(parent)) {
                 let record = history.records.get(graph.name(parent));
                 let record = record.filter(|record| {
-                    record.engine == self.choice.class
-                        && record.platform == graph.image(parent).platform
+                    facts.counts(record) && record.platform == graph.image(parent).platform
                 });
-                if record.is_none_or(|record| present(parent, record) == Presence::Missing) {
+                if record.is_none_or(|it| facts.presence(parent, it) == Presence::Missing) {
                     let (child, parent) = (graph.name(*id), graph.name(parent));
                     let message = format!("`{child}` needs `{parent}`, which is not in the store");
                     return Err(Failure::new(Exit::USAGE, message)
@@ -314,6 +318,7 @@ impl Session {
             flavour: self.choice.flavour,
             pins: self.loaded.workspace.pins(),
             present,
+            published: self.published.as_ref(),
         }
     }
 
@@ -398,6 +403,22 @@ pub(crate) struct Planned {
     pub(crate) plan: Plan,
     /// The contexts, by image.
     pub(crate) entries: Vec<Option<Vec<Entry>>>,
+    /// What has to be prepared first.
+    prepare: BTreeMap<ImageId, PrepareCause>,
+}
+
+impl Planned {
+    /// The plan for facts that are others now.
+    pub(crate) fn again(
+        &self,
+        facts: &Facts<'_>,
+        history: &History,
+        images: &BTreeSet<ImageId>,
+        Wishes { forced, push, .. }: Wishes<'_>,
+    ) -> Plan {
+        let wanted = Wanted { images, forced, prepare: &self.prepare, push };
+        plan::plan(facts, history, &self.entries, &wanted)
+    }
 }
 
 /// What is wanted beside what is stale.
@@ -407,13 +428,15 @@ pub(crate) struct Wishes<'a> {
     pub(crate) forced: &'a BTreeSet<ImageId>,
     /// Whether images shall be in their registries.
     pub(crate) push: bool,
+    /// Whether what the ledger knows of registries counts, though they are not asked.
+    pub(crate) believes: bool,
 }
 
 impl Wishes<'_> {
     /// None.
     pub(crate) fn nothing() -> Self {
         const NONE: &BTreeSet<ImageId> = &BTreeSet::new();
-        Self { forced: NONE, push: false }
+        Self { forced: NONE, push: false, believes: true }
     }
 }
 
@@ -425,9 +448,8 @@ pub(crate) fn plan(
     images: &BTreeSet<ImageId>,
     wishes: Wishes<'_>,
 ) -> Planned {
-    let prepare: &BTreeMap<ImageId, PrepareCause> = &gathered.prepare;
-    let Wishes { forced, push } = wishes;
-    let wanted = Wanted { images, forced, prepare, push };
-    let plan = plan::plan(facts, history, &gathered.entries, &wanted);
-    Planned { plan, entries: gathered.entries }
+    let Gathered { entries, prepare, .. } = gathered;
+    let mut planned = Planned { plan: Plan::default(), entries, prepare };
+    planned.plan = planned.again(facts, history, images, wishes);
+    planned
 }

@@ -45,6 +45,9 @@ pub struct WorkspaceSettings {
     pub images: String,
     /// What is put in front of every repository, `registry.example.com/acme`.
     pub registry: Option<String>,
+    /// The repository that has what is known of each branch, with its registry; `None`:
+    /// `imgraph-state` below `registry`.
+    pub state: Option<String>,
     /// How repositories (and tags) follow from paths; the first rule that matches.
     pub repository: Vec<NameRule>,
     /// Tags that every image gets beside its version.
@@ -196,6 +199,7 @@ impl Default for WorkspaceSettings {
         Self {
             images: "images".to_owned(),
             registry: None,
+            state: None,
             repository: vec![NameRule {
                 pattern: None,
                 repository: "{path}".to_owned(),

@@ -23,6 +23,7 @@ pub(crate) const BAD_NAME: &str = "IG004";
 const WORKSPACE_KEYS: &[&str] = &[
     "images",
     "registry",
+    "state",
     "repository",
     "tags",
     "ignore",
@@ -98,6 +99,7 @@ fn workspace_settings(table: (&DeTable<'_>, Span), problems: &mut Problems) -> W
             relative_dir(&images, span, problems)
         }),
         registry: text("registry", problems).map(|text| text.trim_end_matches('/').to_owned()),
+        state: text("state", problems),
         repository: name_rules(&reader, problems).unwrap_or(usual.repository),
         tags: plain_texts(&reader, "tags", problems).unwrap_or(usual.tags),
         ignore: globs(&reader, "ignore", problems).map_or(usual.ignore, |(globs, _)| globs),

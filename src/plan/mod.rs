@@ -6,6 +6,8 @@
 //!
 //! Knows no engine: whether an output is still there is asked through [`Facts::present`].
 
+mod found;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use crate::history::{History, Presence, Record};
 use crate::image::{ImageId, ImageName};
 use crate::layers::{Cutoff, Layers};
 use crate::lockfile::LockFile;
+use crate::published::{self, Published};
 use crate::reference::names_a_registry;
 
 /// What decisions rest on.
@@ -36,8 +39,11 @@ pub struct Facts<'a> {
     pub flavour: Flavour,
     /// What external images are pinned to.
     pub pins: &'a LockFile,
-    /// Where the output of a record is, with the references that its image shall have.
+    /// Where the output of a record is in the engine's store, with the references that its image
+    /// shall have.
     pub present: &'a dyn Fn(ImageId, &Record) -> Presence,
+    /// What registries have; `None` where they do not count.
+    pub published: Option<&'a Published>,
 }
 
 /// What is wanted, beside the facts.
@@ -75,7 +81,7 @@ pub struct Step {
     /// The predicted duration in milliseconds, where there is history.
     pub predicted: Option<u64>,
     /// The record that stands for the image if nothing is built.
-    record: Option<Arc<Record>>,
+    pub record: Option<Arc<Record>>,
 }
 
 /// What will be done about an image.
@@ -207,20 +213,12 @@ pub fn decide<'a>(
     parent: &dyn Fn(&Edge) -> Parent<'a>,
 ) -> Verdict {
     let record = history.records.get(&inputs.image.spec.name);
-    let ours = record
-        .filter(|record| record.engine == facts.engine && record.platform == inputs.image.platform);
-    if let Some(record) = ours.filter(|record| record.build_key == key) {
-        return match (facts.present)(id, record) {
-            Presence::Present => Verdict::Fresh(Arc::clone(record)),
-            Presence::Untagged { .. } => Verdict::Restore(Arc::clone(record)),
-            Presence::Missing => Verdict::Rebuild(vec![Reason::OutputMissing]),
-        };
+    let ours = record.filter(|it| facts.counts(it) && it.platform == inputs.image.platform);
+    if let Some(verdict) = facts.found(history, id, &key) {
+        return verdict;
     }
-    let earlier = history.by_key.get(&key).filter(|record| record.engine == facts.engine);
-    if let Some(record) = earlier
-        && (facts.present)(id, record) != Presence::Missing
-    {
-        return Verdict::Restore(Arc::clone(record));
+    if ours.is_some_and(|record| record.build_key == key) {
+        return Verdict::Rebuild(vec![Reason::OutputMissing]);
     }
     Verdict::Rebuild(match (record, ours) {
         (None, _) => vec![Reason::NeverBuilt],
@@ -264,7 +262,11 @@ impl<'a> Facts<'a> {
     ) -> Option<Vec<String>> {
         let record = record?;
         let spec = &self.graph.image(id).spec;
-        let references = pushed_references(spec, &record.build_key);
+        let mut references = pushed_references(spec, &record.build_key);
+        if record.engine == published::CLASS {
+            references.retain(|reference| !record.output.references.contains(reference));
+            return (!references.is_empty()).then_some(references);
+        }
         let is_pushed = history.is_pushed(&spec.name, &record.output.id, &references);
         (!is_pushed).then_some(references)
     }

@@ -114,6 +114,7 @@ impl World {
             flavour: Flavour::BuildKit,
             pins: NO_PINS,
             present,
+            published: None,
         }
     }
 

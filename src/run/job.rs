@@ -14,6 +14,8 @@ use crate::image::{ImageId, ImageName, Platform};
 use crate::layers::{Cutoff, Layer};
 use crate::lockfile::LockFile;
 use crate::plan::key_reference;
+use crate::published::state::State;
+use crate::published::{self};
 use crate::reference::Reference;
 use crate::run::Run;
 
@@ -25,6 +27,14 @@ pub(crate) struct Job {
     pub(crate) request: Request,
     /// The user's references, moved when the build was a success.
     pub(crate) references: Vec<String>,
+    /// The build key.
+    pub(crate) key: Digest,
+    /// The tag that it will have.
+    pub(crate) key_reference: String,
+    /// The class of the engine's store.
+    pub(crate) class: String,
+    /// Whether an earlier build of the key that its registry has may stand for it.
+    pub(crate) adopts: bool,
     /// The record before this build whose output is still there, if its layer cuts off by content.
     pub(crate) previous: Option<Arc<Record>>,
     /// The most that its layers may weigh, in bytes, and the name of the layer that says so.
@@ -37,8 +47,13 @@ pub(crate) struct Push {
     pub(crate) id: ImageId,
     pub(crate) image: ImageName,
     /// What is pushed.
-    pub(crate) output: OciDigest,
+    pub(crate) record: Arc<Record>,
+    /// Where to: tags, then the key tag, as far as they do not point at it.
     pub(crate) references: Vec<String>,
+    /// Its repository, and the key tag.
+    pub(crate) home: (String, String),
+    /// The image that its last stage begins with.
+    pub(crate) base: Option<(String, Option<OciDigest>)>,
     /// Whether the references may not point at it in the store yet.
     pub(crate) tag: bool,
     pub(crate) log: Log,
@@ -72,6 +87,10 @@ impl Job {
             id,
             dockerfile: Arc::clone(&spec.dockerfile),
             references: references(run, id, &key),
+            key,
+            key_reference: key_reference(&spec.repository, &key),
+            class: facts.engine.to_owned(),
+            adopts: !run.forced.contains(&id) && !run.uncached.contains(&id),
             previous: previous(run, id, layer).cloned(),
             size_limit: size_limit(run, id),
             log: Log::of(run, id),
@@ -86,8 +105,8 @@ impl Job {
                 platform: image.platform.clone(),
                 args: spec.args.clone(),
                 labels: spec.labels.clone(),
-                parents: image.parents.iter().map(|edge| parent(run, current, edge)).collect(),
-                locked: locked(image, facts.pins),
+                parents: in_store(run, current, image),
+                locked: [locked(image, facts.pins), in_registries(run, current, image)].concat(),
                 secrets: spec.secrets.clone(),
                 ssh: spec.ssh.clone(),
                 network: options.network.clone(),
@@ -141,9 +160,10 @@ fn previous<'r>(run: &'r Run<'_>, id: ImageId, layer: Option<&Layer>) -> Option<
     let image = facts.graph.image(id);
     let record = run.ledger.history().records.get(&image.spec.name)?;
     let stands = layer.is_none_or(|layer| layer.cutoff == Cutoff::Content)
-        && record.engine == facts.engine
+        // Where nothing is pushed it has to be in the store.
+        && (record.engine == facts.engine || run.options.push && facts.counts(record))
         && record.platform == image.platform
-        && (facts.present)(id, record) != Presence::Missing;
+        && facts.presence(id, record) != Presence::Missing;
     stands.then_some(record)
 }
 
@@ -188,13 +208,62 @@ fn locked(image: &Image, pins: &LockFile) -> Vec<Locked> {
     locked.into_values().collect()
 }
 
-fn parent(run: &Run<'_>, current: &[Option<Arc<Record>>], edge: &Edge) -> Parent {
+/// The parents that are in the engine's store.
+fn in_store(run: &Run<'_>, current: &[Option<Arc<Record>>], image: &Image) -> Vec<Parent> {
+    let parent = |edge: &Edge| {
+        let record = parent(current, edge);
+        let repository = &run.facts.graph.image(edge.parent).spec.repository;
+        (record.engine != published::CLASS).then(|| Parent {
+            reference: edge.reference.clone(),
+            id: record.output.id.clone(),
+            pinned: key_reference(repository, &record.build_key),
+        })
+    };
+    image.parents.iter().filter_map(parent).collect()
+}
+
+/// The parents that are in a registry: for an engine they are like any other image from outside.
+fn in_registries(run: &Run<'_>, current: &[Option<Arc<Record>>], image: &Image) -> Vec<Locked> {
+    let parent = |edge: &Edge| {
+        let record = parent(current, edge);
+        let manifest = record.output.manifest.as_ref()?;
+        let repository = &run.facts.graph.image(edge.parent).spec.repository;
+        (record.engine == published::CLASS).then(|| Locked {
+            reference: edge.reference.clone(),
+            pinned: format!("{repository}@{manifest}"),
+            platform: Some(record.platform.clone()),
+        })
+    };
+    let mut parents: Vec<Locked> = image.parents.iter().filter_map(parent).collect();
+    // An image that is read twice is pinned once.
+    parents.sort_by(|a, b| a.reference.cmp(&b.reference));
+    parents.dedup_by(|a, b| a.reference == b.reference);
+    parents
+}
+
+fn parent<'r>(current: &'r [Option<Arc<Record>>], edge: &Edge) -> &'r Arc<Record> {
     let record = current[edge.parent.index()].as_ref();
-    let record = record.expect("an image is built after its parents have ended well");
-    let spec = &run.facts.graph.image(edge.parent).spec;
-    Parent {
-        reference: edge.reference.clone(),
-        id: record.output.id.clone(),
-        pinned: key_reference(&spec.repository, &record.build_key),
-    }
+    record.expect("an image is built after its parents have ended well")
+}
+
+/// The image that the last stage of an image begins with, as far as it is known.
+pub(crate) fn base(
+    run: &Run<'_>,
+    pushed: &State,
+    id: ImageId,
+) -> Option<(String, Option<OciDigest>)> {
+    let image = run.facts.graph.image(id);
+    let name = image.reads.base.as_ref()?;
+    let edge = image.parents.iter().find(|edge| edge.reference == *name);
+    let digest = match edge {
+        Some(edge) => {
+            let record = pushed.get(run.facts.graph.name(edge.parent));
+            record.and_then(|record| record.output.manifest.clone())
+        }
+        None => locked(image, run.facts.pins)
+            .into_iter()
+            .find(|locked| locked.reference == *name)
+            .and_then(|locked| locked.pinned.rsplit_once('@')?.1.parse().ok()),
+    };
+    Some((name.clone(), digest))
 }

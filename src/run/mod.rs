@@ -10,6 +10,7 @@
 
 mod dispatcher;
 mod job;
+mod publish;
 mod steering;
 mod summary;
 mod work;
@@ -33,6 +34,8 @@ use crate::gather::inputs::Disk;
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{Ledger, LedgerError};
 use crate::plan::{Facts, Plan};
+use crate::published::state::State;
+use crate::remote::Remote;
 use crate::run::dispatcher::{Dispatcher, Task};
 use crate::run::work::Message;
 
@@ -92,6 +95,9 @@ pub struct Run<'a> {
     pub engine: &'a dyn Engine,
     /// Reads contexts again.
     pub disk: &'a Disk<'a>,
+    /// Has what others built, and gets what is built here; `None` where registries are none of our
+    /// business but to push to.
+    pub remote: Option<&'a Remote>,
     /// Remembers.
     pub ledger: &'a mut Ledger,
     /// How.
@@ -116,6 +122,8 @@ pub struct Outcome {
     pub summary: Summary,
     /// The builds that failed for a reason that only other inputs can mend.
     pub failed: BTreeMap<ImageName, Held>,
+    /// The images that are in their registries now, as far as this run looked at them.
+    pub published: State,
 }
 
 /// Carries out a plan. Returns when every started build has ended; after `cancel` was raised nothing
@@ -130,7 +138,13 @@ pub fn run(
     let Mailbox { sender, receiver } = mailbox;
     thread::scope(|scope| {
         let spawn = spawner(scope, sender.clone());
-        let shared = work::Shared { engine: run.engine, disk: run.disk, layers: &layers, cancel };
+        let shared = work::Shared {
+            engine: run.engine,
+            disk: run.disk,
+            remote: run.remote,
+            layers: &layers,
+            cancel,
+        };
         Dispatcher::new(run, shared, sender, emit).run(&receiver, &spawn)
     })
 }

@@ -22,9 +22,12 @@ use crate::digest::{Digest, OciDigest};
 use crate::engine::{Built, Cancel, Content, Engine, EngineError, Progress};
 use crate::event::{Failure, What};
 use crate::gather::inputs::Disk;
-use crate::history::{Output, Prepared};
+use crate::history::{Output, Prepared, Record};
 use crate::image::{ImageId, ImageName};
-use crate::run::job::{Job, Log, Push};
+use crate::published;
+use crate::remote::Remote;
+use crate::run::job::{Job, Log};
+use crate::run::publish::{self, Sent};
 
 /// How often a build or a push is tried when the engine or the network fails, and how long is waited between.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
@@ -36,6 +39,7 @@ const TAIL: usize = 20;
 pub(crate) struct Shared<'a> {
     pub(crate) engine: &'a dyn Engine,
     pub(crate) disk: &'a Disk<'a>,
+    pub(crate) remote: Option<&'a Remote>,
     /// The layers that were ever read, by diff id.
     pub(crate) layers: &'a Mutex<BTreeMap<OciDigest, Digest>>,
     pub(crate) cancel: &'a Cancel,
@@ -52,8 +56,8 @@ pub(crate) enum Message {
     Built(ImageId, Result<Outcome, Failed>),
     /// An output was tagged again.
     Tagged(ImageId, Result<(), Failed>),
-    /// An image was pushed under these references.
-    Pushed(ImageId, Result<Vec<String>, Failed>),
+    /// An image was pushed.
+    Pushed(ImageId, Result<Sent, Failed>),
     /// A worker panicked: a bug.
     Panicked(Box<dyn Any + Send>),
     /// From outside: these images have other files now.
@@ -78,6 +82,8 @@ pub(crate) enum Outcome {
     Done(Box<Done>),
     /// A file moved while the build was reading it: this is the context as it is now.
     Moved(Vec<Entry>),
+    /// Its registry has an earlier build of the same key: what that came out as, without its leaves.
+    Adopted(Box<Record>),
     /// The engine read more than we know of: these paths. This is the whole context.
     Widened(Vec<String>, Vec<Entry>),
 }
@@ -87,6 +93,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Done {
     /// The output to record: the previous one where the content is the same.
     pub(crate) output: Output,
+    /// The class of the store that has it.
+    pub(crate) class: String,
     pub(crate) content: Digest,
     pub(crate) unchanged: bool,
     pub(crate) steps: u32,
@@ -96,7 +104,7 @@ pub(crate) struct Done {
 }
 
 /// Hands lines on, writes them to the log file, and keeps the last ones.
-struct LogWriter<'a> {
+pub(super) struct LogWriter<'a> {
     image: ImageName,
     file: Option<BufWriter<File>>,
     tail: VecDeque<String>,
@@ -105,7 +113,7 @@ struct LogWriter<'a> {
 
 impl<'a> LogWriter<'a> {
     /// Appends to the file: a prepare and a build of one run share it.
-    fn new(image: &ImageName, log: &Log, sender: &'a Sender<Message>) -> Self {
+    pub(super) fn new(image: &ImageName, log: &Log, sender: &'a Sender<Message>) -> Self {
         let file = File::options().create(true).append(true).open(&log.path);
         if let Err(error) = &file {
             let message = format!("cannot write {}: {error}", log.shown);
@@ -131,7 +139,7 @@ impl<'a> LogWriter<'a> {
         }
     }
 
-    fn progress(&mut self, progress: Progress) {
+    pub(super) fn progress(&mut self, progress: Progress) {
         match progress {
             Progress::Log(line) => self.line(&line),
             Progress::Warning(message) => {
@@ -148,7 +156,7 @@ impl<'a> LogWriter<'a> {
         }
     }
 
-    fn failure(self, message: String, log: &Log) -> Failure {
+    pub(super) fn failure(self, message: String, log: &Log) -> Failure {
         Failure {
             message,
             path: None,
@@ -209,39 +217,15 @@ pub(crate) fn restore(shared: Shared<'_>, id: ImageId, output: &Output, sender: 
     sender.send(Message::Tagged(id, result)).unwrap_or_default();
 }
 
-/// Sends an output of the store to its registries.
-pub(crate) fn push(shared: Shared<'_>, push: &Push, sender: &Sender<Message>) {
-    let mut writer = LogWriter::new(&push.image, &push.log, sender);
-    writer.progress(Progress::Step {
-        number: 1,
-        total: Some(1),
-        text: format!("push {}", push.references.join(" ")),
-        cached: false,
-    });
-    let (engine, cancel) = (shared.engine, shared.cancel);
-    let tagged = if push.tag { engine.tag(&push.output, &push.references) } else { Ok(()) };
-    let result = tagged.and_then(|()| {
-        patiently(shared, &push.image, sender, || {
-            engine.push(&push.output, &push.references, cancel, &mut |said| writer.progress(said))
-        })
-    });
-    let result = match result {
-        Ok(()) => Ok(push.references.clone()),
-        Err(_) if cancel.is_raised() => Err(Failed::Cancelled),
-        Err(error) => {
-            let message = format!("cannot push: {}", with_causes(&error));
-            let transient = is_transient(&error);
-            Err(Failed::Image(Failure { transient, ..writer.failure(message, &push.log) }))
-        }
-    };
-    sender.send(Message::Pushed(push.id, result)).unwrap_or_default();
-}
-
 /// Builds an image; see [`Outcome`].
 pub(crate) fn build(shared: Shared<'_>, job: &Job, sender: &Sender<Message>) {
     let id = job.id;
     let scratch = job.request.scratch.clone();
     let mut writer = LogWriter::new(&job.request.image, &job.log, sender);
+    if let Some(record) = publish::look_up(shared, job, &mut writer) {
+        let adopted = Ok(Outcome::Adopted(Box::new(record)));
+        return sender.send(Message::Built(id, adopted)).unwrap_or_default();
+    }
     let built = patiently(shared, &job.request.image, sender, || {
         fresh_directory(&job.request.scratch)?;
         let timer = Timer::start();
@@ -282,7 +266,7 @@ impl From<EngineError> for Stop {
 }
 
 /// Asks the engine, and again where the engine or the network failed and not the Dockerfile.
-fn patiently<T>(
+pub(super) fn patiently<T>(
     shared: Shared<'_>,
     image: &ImageName,
     sender: &Sender<Message>,
@@ -334,8 +318,12 @@ fn accept(shared: Shared<'_>, job: &Job, built: &Built, duration: u64) -> Result
     let Content { id: content, layers } = shared.engine.content(built, &known, shared.cancel)?;
     lock(shared.layers).extend(layers.iter().cloned());
     let (output, unchanged) = keep(shared.engine, job, built, content)?;
+    let is_remote =
+        unchanged && job.previous.as_ref().is_some_and(|it| it.engine == published::CLASS);
+    let class = if is_remote { published::CLASS } else { &job.class };
     Ok(Outcome::Done(Box::new(Done {
         output,
+        class: class.to_owned(),
         content,
         unchanged,
         steps: built.steps,
@@ -364,6 +352,10 @@ fn keep(
         engine.tag(&built.output.id, &references)?;
         return Ok((Output { references, ..built.output.clone() }, false));
     };
+    if previous.engine == published::CLASS {
+        engine.remove(&built.output.id)?;
+        return Ok((previous.output.clone(), true));
+    }
     engine.tag(&previous.output.id, &references)?;
     if previous.output.id != built.output.id {
         engine.remove(&built.output.id)?;
@@ -423,7 +415,7 @@ pub(crate) fn passing(message: &str) -> Failure {
     Failure { message, path: None, line: None, tail: Vec::new(), transient: true, log: None }
 }
 
-fn is_transient(error: &EngineError) -> bool {
+pub(super) fn is_transient(error: &EngineError) -> bool {
     matches!(error, EngineError::Unavailable(_))
 }
 

@@ -214,7 +214,7 @@ fn toml_of_the_documents_is_read_without_a_word() {
         if block.text.starts_with("# simulate.toml") {
             let home = tempfile::tempdir().unwrap();
             fs::write(home.path().join("simulate.toml"), &block.text).unwrap();
-            let opened = Simulate::open(home.path(), &home.path().join("state"));
+            let opened = Simulate::open(home.path(), &home.path().join("state"), None);
             assert!(opened.is_ok(), "{place}: {opened:?}");
         } else if block.text.starts_with("# imgraph.lock") {
             let (lock, problems) = LockFile::parse(&block.text);

@@ -122,7 +122,8 @@ impl Pass<'_> {
         let present = |id, record: &_| presence.of(session, &*engine, id, record);
         let leaves_out = state.selected.images != state.selected.family;
         if self.is_first && leaves_out && self.unusable.is_empty() {
-            session.check_left_out(&state.selected, ledger.history(), &present)?;
+            let facts = session.facts(&present);
+            session.check_left_out(&state.selected, ledger.history(), &facts)?;
         }
         let facts = session.facts(&present);
         let images = self.buildable(&scope, ledger.history(), &present);
@@ -242,6 +243,7 @@ impl Pass<'_> {
             uncached: if is_uncached { &state.selected.asked } else { &none },
             held,
             engine,
+            remote: None,
             disk: &state.disk(),
             ledger,
             options,

@@ -4,6 +4,7 @@
 
 use crate::digest::OciDigest;
 use crate::fingerprint::reason::{PrepareCause, Reason};
+use crate::published;
 use crate::report::text::printable;
 
 /// A reason as a fragment that fits after the name of the image and a colon.
@@ -32,6 +33,9 @@ pub fn reason(reason: &Reason) -> String {
         Reason::SettingChanged { name } => format!("setting {} changed", printable(name)),
         Reason::PrepareNeeded { cause } => prepare(cause),
         Reason::OutputMissing => "its output is no longer in the store".to_owned(),
+        Reason::OtherEngine { engine } if engine == published::CLASS => {
+            "known from its registry only".to_owned()
+        }
         Reason::OtherEngine { engine } => format!("last built with {}", printable(engine)),
         Reason::Forced => "forced".to_owned(),
         Reason::NotPushed => "not pushed yet".to_owned(),

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::clock::now;
+use crate::clock::{Timer, now};
+use crate::digest::Digest;
 use crate::event::{self, Failure, What};
 use crate::fingerprint::reason::Reason;
 use crate::fingerprint::{self, leaf};
 use crate::graph::Edge;
-use crate::history::{Ended, Pushed, Record};
+use crate::history::{Ended, Output, Pushed, Record};
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{self, LedgerError};
-use crate::plan::{pushed_references, source_key};
+use crate::plan::{key_reference, pushed_references, source_key};
+use crate::published;
 use crate::run::dispatcher::{Dispatcher, Spawn};
-use crate::run::job::{Log, Push};
+use crate::run::job::{self, Log, Push};
+use crate::run::publish::{self, Sent};
 use crate::run::summary::Finished;
 use crate::run::work::{self, Done};
 
@@ -25,6 +28,50 @@ pub(super) struct End {
 }
 
 impl<'a> Dispatcher<'a, '_> {
+    pub(super) fn cut_off(
+        &mut self,
+        id: ImageId,
+        record: Arc<Record>,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        self.current[id.index()] = Some(record);
+        self.stand(id, Ended::CutOff, End::default(), spawn)
+    }
+
+    pub(super) fn restore(
+        &mut self,
+        id: ImageId,
+        record: &Record,
+        key: Digest,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        if let Some((limit, layer)) = job::size_limit(&self.run, id)
+            && record.output.size > limit
+        {
+            let message = work::too_large(record.output.size, limit, &layer);
+            return self.fail(id, Failure { transient: false, ..work::passing(&message) });
+        }
+        let known = record.output.references.clone();
+        let references = job::references(&self.run, id, &key);
+        let record = Arc::new(Record {
+            image: self.name(id),
+            output: Output { references, ..record.output.clone() },
+            ..record.clone()
+        });
+        self.begun.entry(id).or_insert_with(|| (Timer::start(), 0));
+        if record.engine == published::CLASS {
+            // There is nothing to do in the store.
+            let output = Output { references: known, ..record.output.clone() };
+            self.current[id.index()] = Some(Arc::new(Record { output, ..(*record).clone() }));
+            return self.restored(id, spawn);
+        }
+        self.current[id.index()] = Some(Arc::clone(&record));
+        let (shared, sender) = (self.shared, self.sender.clone());
+        self.workers += 1;
+        spawn(Box::new(move || work::restore(shared, id, &record.output, &sender)));
+        Ok(())
+    }
+
     pub(super) fn built(
         &mut self,
         id: ImageId,
@@ -41,7 +88,7 @@ impl<'a> Dispatcher<'a, '_> {
         let record = Arc::new(Record {
             image: image.spec.name.clone(),
             platform: image.platform.clone(),
-            engine: facts.engine.to_owned(),
+            engine: done.class,
             source_key: self.source_keys[id.index()],
             build_key: fingerprint::key(&inputs, &parent),
             content: done.content,
@@ -73,6 +120,24 @@ impl<'a> Dispatcher<'a, '_> {
         };
         self.current[id.index()] = Some(record);
         self.stand(id, Ended::Built, End { built: Some(built), ..End::default() }, spawn)
+    }
+
+    /// Its registry has what the same key came out as before.
+    pub(super) fn adopted(
+        &mut self,
+        id: ImageId,
+        record: Record,
+        spawn: Spawn<'_, 'a>,
+    ) -> Result<(), LedgerError> {
+        let facts = self.run.facts;
+        let entries = self.run.entries[id.index()].take().unwrap_or_default();
+        self.source_keys[id.index()] = source_key(&facts, id, &entries, &self.source_keys);
+        let inputs = facts.inputs(id, &entries);
+        let parent = |edge: &Edge| self.parent_identity(edge);
+        let leaves = leaf::encode(&fingerprint::leaves(&inputs, &parent));
+        let (image, source_key) = (self.name(id), self.source_keys[id.index()]);
+        self.current[id.index()] = Some(Arc::new(Record { image, source_key, leaves, ..record }));
+        self.restored(id, spawn)
     }
 
     pub(super) fn restored(
@@ -109,7 +174,7 @@ impl<'a> Dispatcher<'a, '_> {
         self.pushing.insert(id, (ended, end));
         let (shared, sender) = (self.shared, self.sender.clone());
         self.workers += 1;
-        spawn(Box::new(move || work::push(shared, &push, &sender)));
+        spawn(Box::new(move || publish::push(shared, &push, &sender)));
         Ok(())
     }
 
@@ -124,29 +189,57 @@ impl<'a> Dispatcher<'a, '_> {
         Some(Push {
             id,
             image: self.name(id),
-            output: record.output.id.clone(),
             references: unpushed.or(again)?,
+            home: (spec.repository.clone(), key_reference(&spec.repository, &record.build_key)),
+            base: job::base(&self.run, &self.published, id),
+            record: Arc::clone(record),
             tag: matches!(ended, Ended::CutOff | Ended::Pushed),
             log: Log::of(&self.run, id),
         })
     }
 
-    pub(super) fn pushed(
-        &mut self,
-        id: ImageId,
-        references: Vec<String>,
-    ) -> Result<(), LedgerError> {
+    pub(super) fn pushed(&mut self, id: ImageId, sent: Sent) -> Result<(), LedgerError> {
         let image = self.name(id);
-        if let Some(record) = &self.current[id.index()] {
-            let (output, references) = (record.output.id.clone(), references.clone());
-            let pushed = Pushed { image: image.clone(), id: output, references };
-            self.run.ledger.append([ledger::Entry::Pushed(pushed)])?;
+        if let Some(record) = self.current[id.index()].clone() {
+            self.remember_push(id, &record, &sent)?;
         }
-        (self.emit)(What::Pushed { image, references });
+        (self.emit)(What::Pushed { image, references: sent.references });
         match self.pushing.remove(&id) {
             Some((ended, end)) => self.end(id, ended, end),
             None => Ok(()),
         }
+    }
+
+    fn remember_push(
+        &mut self,
+        id: ImageId,
+        record: &Arc<Record>,
+        sent: &Sent,
+    ) -> Result<(), LedgerError> {
+        let image = self.name(id);
+        let is_remote = record.engine == published::CLASS;
+        if let Some(manifest) = &sent.manifest {
+            let spec = &self.run.facts.graph.image(id).spec;
+            let mut references = pushed_references(spec, &record.build_key);
+            references.retain(|it| {
+                sent.references.contains(it) || is_remote && record.output.references.contains(it)
+            });
+            let manifest = Some(manifest.clone());
+            let output = Output { manifest, references, ..record.output.clone() };
+            let engine = published::CLASS.to_owned();
+            let there = Arc::new(Record { engine, output, ..(**record).clone() });
+            if is_remote {
+                self.current[id.index()] = Some(Arc::clone(&there));
+                self.run.ledger.append([ledger::Entry::Recorded(Arc::clone(&there))])?;
+            }
+            self.published.insert(image.clone(), there);
+        }
+        if !is_remote {
+            let (output, references) = (record.output.id.clone(), sent.references.clone());
+            let pushed = Pushed { image, id: output, references };
+            self.run.ledger.append([ledger::Entry::Pushed(pushed)])?;
+        }
+        Ok(())
     }
 
     pub(super) fn fail(&mut self, id: ImageId, failure: Failure) -> Result<(), LedgerError> {

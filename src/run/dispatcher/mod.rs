@@ -13,20 +13,21 @@ use crate::clock::{self, Timer};
 use crate::context::Entry;
 use crate::digest::Digest;
 use crate::engine::Cancel;
-use crate::event::{self, Failure, Summary, What};
-use crate::fingerprint;
+use crate::event::{self, Summary, What};
 use crate::fingerprint::reason::Reason;
 use crate::graph::{Edge, Image};
-use crate::history::{Ended, Output, Record};
+use crate::history::{Ended, Record};
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{self, LedgerError};
 use crate::plan::{self, Decision, Durations, Step, Verdict, decide};
+use crate::published::state::State;
 use crate::run::dispatcher::ends::End;
-use crate::run::job::{self, Job, Log};
+use crate::run::job::{Job, Log};
 use crate::run::summary::{self, Finished};
 use crate::run::work::{self, Failed, Message, Shared};
 use crate::run::{Held, Options, Outcome, Run};
 use crate::schedule::Schedule;
+use crate::{fingerprint, published};
 
 /// How often a raised cancel is looked for while nothing happens.
 const TICK: Duration = Duration::from_millis(50);
@@ -68,6 +69,8 @@ pub(crate) struct Dispatcher<'a, 'e> {
     keys: BTreeMap<ImageId, Digest>,
     /// What failed and is not to be tried again as it is.
     failed: BTreeMap<ImageName, Held>,
+    /// What is in its registry, as far as this run has seen it.
+    published: State,
     /// How many workers have not reported yet.
     workers: usize,
     finished: Vec<Finished>,
@@ -99,7 +102,16 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             let record = history.records.get(&image.spec.name);
             record.filter(|_| !steps.contains_key(&id)).cloned()
         };
-        let current = graph.iter().map(stands).collect();
+        let mut current: Vec<Option<Arc<Record>>> = graph.iter().map(stands).collect();
+        let mut published = State::new();
+        for step in plan.steps.iter().filter(|step| step.decision == Decision::Fresh) {
+            if let Some(record) = &step.record {
+                if record.engine == published::CLASS {
+                    published.insert(record.image.clone(), Arc::clone(record));
+                }
+                current[step.image.index()] = Some(Arc::clone(record));
+            }
+        }
         Self {
             schedule: Schedule::new(graph, &work),
             steps,
@@ -115,6 +127,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             replaced: false,
             keys: BTreeMap::new(),
             failed: BTreeMap::new(),
+            published,
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
@@ -151,7 +164,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             self.run.ledger.append([ledger::Entry::RunFinished { finished: clock::now() }])?;
         }
         (self.emit)(What::RunFinished { summary: summary.clone() });
-        Ok(Outcome { summary, failed: self.failed })
+        Ok(Outcome { summary, failed: self.failed, published: self.published })
     }
 
     fn announce(&mut self) -> Result<(), LedgerError> {
@@ -312,43 +325,6 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         (self.run.facts.graph.name(edge.parent), self.run.facts.identity(edge.parent, record))
     }
 
-    fn cut_off(
-        &mut self,
-        id: ImageId,
-        record: Arc<Record>,
-        spawn: Spawn<'_, 'a>,
-    ) -> Result<(), LedgerError> {
-        self.current[id.index()] = Some(record);
-        self.stand(id, Ended::CutOff, End::default(), spawn)
-    }
-
-    fn restore(
-        &mut self,
-        id: ImageId,
-        record: &Record,
-        key: Digest,
-        spawn: Spawn<'_, 'a>,
-    ) -> Result<(), LedgerError> {
-        if let Some((limit, layer)) = job::size_limit(&self.run, id)
-            && record.output.size > limit
-        {
-            let message = work::too_large(record.output.size, limit, &layer);
-            return self.fail(id, Failure { transient: false, ..work::passing(&message) });
-        }
-        let references = job::references(&self.run, id, &key);
-        let record = Arc::new(Record {
-            image: self.name(id),
-            output: Output { references, ..record.output.clone() },
-            ..record.clone()
-        });
-        self.begun.entry(id).or_insert_with(|| (Timer::start(), 0));
-        self.current[id.index()] = Some(Arc::clone(&record));
-        let (shared, sender) = (self.shared, self.sender.clone());
-        self.workers += 1;
-        spawn(Box::new(move || work::restore(shared, id, &record.output, &sender)));
-        Ok(())
-    }
-
     fn build(
         &mut self,
         id: ImageId,
@@ -405,7 +381,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             }
             Message::Built(id, ended) => self.build_ended(id, ended, spawn),
             Message::Tagged(id, Ok(())) => self.restored(id, spawn),
-            Message::Pushed(id, Ok(references)) => self.pushed(id, references),
+            Message::Pushed(id, Ok(sent)) => self.pushed(id, sent),
             Message::Prepared(id, Err(failed))
             | Message::Tagged(id, Err(failed))
             | Message::Pushed(id, Err(failed)) => match failed {

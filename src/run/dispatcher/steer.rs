@@ -89,6 +89,10 @@ impl<'a> Dispatcher<'a, '_> {
                 self.replaced |= renewed.is_some();
                 self.built(id, *done, spawn)
             }
+            (Ok(Outcome::Adopted(record)), renewed) => {
+                self.replaced |= renewed.is_some();
+                self.adopted(id, *record, spawn)
+            }
             (Ok(Outcome::Moved(entries)), Some(_)) => self.begin_again(id, entries, spawn),
             (Ok(Outcome::Moved(entries)), None) => self.moved(id, entries, spawn),
             (Ok(Outcome::Widened(paths, entries)), _) => self.widened(id, &paths, entries, spawn),

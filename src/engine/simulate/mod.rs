@@ -5,6 +5,7 @@
 //! benches. What it does is written in `simulate.toml` at the workspace root:
 //!
 //! ```toml
+//! registry = true         # pushes are real, to registries of this machine
 //! [default]
 //! duration = "20ms"
 //! [image."java/jre"]
@@ -16,6 +17,8 @@
 //! push = "fail"           # what becomes of a push, as `outcome`
 //! ```
 #![expect(clippy::disallowed_methods, reason = "an engine reads its script and keeps a store")]
+
+mod send;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -35,6 +38,7 @@ use crate::engine::{
 };
 use crate::history::Output;
 use crate::image::Platform;
+use crate::registry::Registry;
 
 /// The class that records name.
 pub const CLASS: &str = "simulate";
@@ -48,12 +52,17 @@ const SIZE: u64 = 1_000_000;
 pub struct Simulate {
     script: Script,
     store: Mutex<Store>,
+    /// What pushes go to.
+    registry: Option<Registry>,
+    /// Where what is pushed lies on its way, absolute.
+    scratch: PathBuf,
 }
 
 /// What each image does.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Script {
+    registry: bool,
     default: Behaviour,
     image: BTreeMap<String, Behaviour>,
 }
@@ -106,7 +115,12 @@ struct Store {
 
 impl Simulate {
     /// Opens the engine of a workspace: its script at the root, its store in the state directory.
-    pub fn open(root: &Path, state: &Path) -> Result<Self, EngineError> {
+    /// Where the script says that pushes are real they go to `registry`.
+    pub fn open(
+        root: &Path,
+        state: &Path,
+        registry: Option<Registry>,
+    ) -> Result<Self, EngineError> {
         let path = root.join(SCRIPT);
         let script = match fs::read_to_string(&path) {
             Ok(text) => toml::from_str(&text)
@@ -114,7 +128,15 @@ impl Simulate {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Script::default(),
             Err(source) => return Err(EngineError::File { action: "read", path, source }),
         };
-        Ok(Self { script, store: Mutex::new(Store::open(state)?) })
+        let registry = registry.filter(|_| script.registry);
+        let store = Mutex::new(Store::open(state)?);
+        Ok(Self { script, store, registry, scratch: state.join("simulated") })
+    }
+
+    /// Whether pushes of a workspace's script are real.
+    pub fn is_real(root: &Path) -> bool {
+        let text = fs::read_to_string(root.join(SCRIPT)).unwrap_or_default();
+        toml::from_str(&text).is_ok_and(|script: Script| script.registry)
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
@@ -281,6 +303,9 @@ impl Engine for Simulate {
             Outcome::Unavailable => {
                 return Err(EngineError::Unavailable("the simulated registry is gone".to_owned()));
             }
+        }
+        if let Some(registry) = &self.registry {
+            send::send(registry, id, references, &self.scratch, (cancel, progress))?;
         }
         let mut store = self.store();
         let strangers = references.iter().find(|reference| store.tags.get(*reference) != Some(id));

@@ -1,0 +1,274 @@
+//! What registries have to do with a run: what others built is found there, and what is built here is
+//! left for them.
+
+pub(crate) mod args;
+mod branch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{io, thread};
+
+use crate::cancel::Cancel;
+use crate::cli::engines::{Choice, Kind};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::registries;
+use crate::cli::session::Session;
+use crate::cli::settings::{Settings, write};
+use crate::clock;
+use crate::digest::OciDigest;
+use crate::engine::simulate::Simulate;
+use crate::history::{History, Output, Record};
+use crate::image::{ImageId, ImageName};
+use crate::ledger::{Entry, Ledger};
+use crate::plan::{Decision, Plan, key_reference, pushed_references};
+use crate::published::note::Origin;
+use crate::published::state::State;
+use crate::published::{self, Published};
+use crate::registry::RegistryError;
+use crate::remote::branch::Found;
+use crate::remote::{Access, Caches, Listener, Remote, is_denied};
+
+/// How many questions are asked at once.
+const AT_ONCE: usize = 8;
+/// How long what nothing in this work tree is called by stays in a state, in milliseconds: other
+/// work trees may push there, too.
+const KEPT: u64 = 30 * 24 * 3600 * 1000;
+
+/// What is typed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) caches: Option<Caches>,
+    pub(crate) push: bool,
+    pub(crate) allow_older: bool,
+}
+
+/// Registries, and what was found there in the beginning.
+pub(crate) struct Shared {
+    pub(crate) remote: Remote,
+    found: Found,
+}
+
+impl Asked {
+    /// What of registries counts in the workspace at a root. The simulated engine pushes nothing that
+    /// others could find, unless its script says so.
+    pub(crate) fn access(self, choice: &Choice, root: &Path) -> Access {
+        let is_real = !matches!(choice.kind, Kind::Simulate) || Simulate::is_real(root);
+        let usual = self.push && is_real;
+        self.caches.map_or(Access { reads: usual, writes: usual }, |caches| Access {
+            writes: caches.registry.writes && self.push,
+            ..caches.registry
+        })
+    }
+}
+
+impl Shared {
+    /// Asks what the registry knows of the branch; `None` where registries do not count. The session
+    /// decides with it from now on.
+    pub(crate) fn open(
+        session: &mut Session,
+        asked: Asked,
+        settings: &Settings,
+        cancel: &Cancel,
+    ) -> Result<Option<Self>, Failure> {
+        let access = asked.access(&session.choice, &session.root);
+        if !access.reads && !access.writes {
+            return Ok(None);
+        }
+        let registry = registries::open(settings, &session.root, &session.state)?;
+        let branch = branch::find(session, settings, asked.allow_older)?;
+        let head = branch.as_ref().and_then(|branch| branch.head.as_ref());
+        let origin = Origin {
+            revision: head.map(|head| branch::revision(&session.root, head)),
+            source: head.and_then(|head| head.source.clone()),
+            base: None,
+        };
+        let scratch = session.state.join("sending");
+        let remote = Remote::new(registry, access, (origin, branch), scratch);
+        let found = if access.reads { state(&remote, cancel)? } else { Found::default() };
+        if access.reads {
+            let records = found.state.values().cloned();
+            session.published = Some(Published::new(records, asked.push));
+        }
+        Ok(Some(Self { remote, found }))
+    }
+
+    /// Tells the ledger of the images that it knows nothing of.
+    pub(crate) fn import(session: &Session, ledger: &mut Ledger) -> Result<(), Failure> {
+        let Some(published) = &session.published else { return Ok(()) };
+        let unknown = published.unknown_to(ledger.history());
+        let graph = &session.loaded.graph;
+        let ours = unknown.into_iter().filter(|it| graph.find(it.image.as_str()).is_some());
+        let entries: Vec<Entry> = ours
+            .flat_map(|record| {
+                let (image, millis) = (record.image.clone(), record.duration);
+                [Entry::Recorded(record), Entry::Duration { image, millis }]
+            })
+            .collect();
+        if !entries.is_empty() {
+            ledger.append(entries)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the registry still has what images to build stand on. Says whether it has lost
+    /// any: then the plan is another one.
+    pub(crate) fn has_lost(
+        &self,
+        session: &Session,
+        plan: &Plan,
+        cancel: &Cancel,
+    ) -> Result<bool, Failure> {
+        let Some(published) = &session.published else { return Ok(false) };
+        let graph = &session.loaded.graph;
+        let records: BTreeMap<ImageId, &Arc<Record>> = plan
+            .steps
+            .iter()
+            .filter(|step| step.decision == Decision::Fresh)
+            .filter_map(|step| Some((step.image, step.record.as_ref()?)))
+            .filter(|(_, record)| record.engine == published::CLASS)
+            .collect();
+        let builds = plan.steps.iter().filter(|step| {
+            matches!(step.decision, Decision::Rebuild | Decision::Pending | Decision::Restore)
+        });
+        let needed: BTreeSet<ImageId> = builds.flat_map(|step| graph.parents(step.image)).collect();
+        let needed: Vec<(String, OciDigest)> = needed
+            .iter()
+            .filter_map(|id| {
+                let manifest = records.get(id)?.output.manifest.clone()?;
+                Some((graph.image(*id).spec.repository.clone(), manifest))
+            })
+            .collect();
+        let there = at_once(&needed, |(repository, manifest)| {
+            let say = &mut |note: String| warn(&note);
+            self.remote.has(repository, manifest, Listener { cancel, say })
+        });
+        let mut has_lost = false;
+        for ((repository, manifest), there) in needed.iter().zip(there) {
+            if !there? {
+                warn(&format!("{repository}@{manifest} is not in its registry any more"));
+                published.lose(manifest);
+                has_lost = true;
+            }
+        }
+        Ok(has_lost)
+    }
+
+    /// Says for which commit tags will be moved.
+    pub(crate) fn claim(&self, cancel: &Cancel) -> Result<(), Failure> {
+        let say = &mut |note: String| warn(&note);
+        match self.remote.claim(&self.found, Listener { cancel, say }) {
+            Err(error) if is_denied(&error) => {
+                warn(&format!("the state of the branch cannot be written: {error}"));
+                Ok(())
+            }
+            claimed => Ok(claimed?),
+        }
+    }
+
+    /// Writes the state of the branch after a run. What cannot be written costs others some
+    /// questions: it is said, and no failure.
+    pub(crate) fn leave(
+        &self,
+        session: &Session,
+        history: &History,
+        (plan, published): (&Plan, &State),
+    ) {
+        if plan.work().next().is_none() {
+            return;
+        }
+        // The run may have been interrupted; what it did shall be known all the same.
+        let cancel = &Cancel::default();
+        let say = &mut |note: String| warn(&note);
+        let mut records = self.pushed_before(session, history, published);
+        records.extend(published.iter().map(|(image, record)| (image.clone(), Arc::clone(record))));
+        let known = |image: &ImageName| session.loaded.graph.find(image.as_str()).is_some();
+        let oldest = clock::now().saturating_sub(KEPT);
+        let written = self.remote.write_state(records, (&known, oldest), Listener { cancel, say });
+        if let Err(error) = written {
+            warn(&format!("the state of the branch cannot be written: {error}"));
+        }
+    }
+
+    /// What earlier runs of this machine pushed and the state does not have.
+    fn pushed_before(&self, session: &Session, history: &History, published: &State) -> State {
+        let mut unknown = Vec::new();
+        for (_, image) in session.loaded.graph.iter() {
+            let spec = &image.spec;
+            let Some(record) = history.records.get(&spec.name) else { continue };
+            let key_tag = key_reference(&spec.repository, &record.build_key);
+            let there = published.get(&spec.name).or_else(|| self.found.state.get(&spec.name));
+            let is_known = there.is_some_and(|it| it.build_key == record.build_key);
+            let is_pushed = || {
+                let key_tag = std::slice::from_ref(&key_tag);
+                history.is_pushed(&spec.name, &record.output.id, key_tag)
+            };
+            if !is_known && record.engine != published::CLASS && is_pushed() {
+                let references = pushed_references(spec, &record.build_key);
+                unknown.push((Arc::clone(record), key_tag, references));
+            }
+        }
+        let digests = at_once(&unknown, |(_, key_tag, _)| {
+            let (cancel, say) = (&Cancel::default(), &mut |_: String| ());
+            self.remote.digest_of(key_tag, Listener { cancel, say })
+        });
+        let known =
+            unknown.into_iter().zip(digests).filter_map(|((record, _, references), digest)| {
+                let output =
+                    Output { manifest: Some(digest.ok()?), references, ..record.output.clone() };
+                let record =
+                    Record { output, engine: published::CLASS.to_owned(), ..(*record).clone() };
+                Some((record.image.clone(), Arc::new(record)))
+            });
+        known.collect()
+    }
+}
+
+/// The state of the branch. A registry that denies it may only lack it: that is said, and every
+/// image is looked for by its key.
+fn state(remote: &Remote, cancel: &Cancel) -> Result<Found, Failure> {
+    let say = &mut |note: String| warn(&note);
+    match remote.state(Listener { cancel, say }) {
+        Err(error) if is_denied(&error) => {
+            warn(&format!("the state of the branch cannot be read: {error}"));
+            Ok(Found::default())
+        }
+        found => Ok(found?),
+    }
+}
+
+fn warn(text: &str) {
+    write(&mut io::stderr(), &format!("warning: {text}\n"));
+}
+
+/// Asks about each thing, several at once; the answers are in the order of the questions.
+fn at_once<T: Sync, A: Send>(things: &[T], ask: impl Fn(&T) -> A + Sync) -> Vec<A> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut answers = Vec::new();
+        while let Some(row) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).filter(|it| *it < things.len())
+        {
+            answers.push((row, ask(&things[row])));
+        }
+        answers
+    };
+    let mut answers: Vec<(usize, A)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE.min(things.len())).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|it| it.join().expect("a question does not panic")).collect()
+    });
+    answers.sort_by_key(|(row, _)| *row);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        let exit = match &error {
+            RegistryError::Cancelled => return Self::said(crate::cli::carry::interrupted()),
+            error if error.is_transient() => Exit::UNAVAILABLE,
+            _ => Exit::IMAGE_FAILED,
+        };
+        Self::new(exit, crate::run::with_causes(&error))
+    }
+}

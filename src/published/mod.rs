@@ -1,0 +1,101 @@
+//! What registries hold of earlier builds, as a value.
+//!
+//! A record of the class [`CLASS`] is of an image in its registry: `output.manifest` is what the
+//! registry calls it, `output.references` what is known to point at it there, and `output.id` what
+//! it was called by the store that it was built in, because keys of children may rest on that.
+//!
+//! | file | knows |
+//! |---|---|
+//! | [`note`] | what is written beside an image: the key that it was built from, and what came out |
+//! | [`state`] | the last record of every image, as one document for each branch |
+//!
+//! How any of it gets into a registry is not known here.
+
+pub mod note;
+pub mod state;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::digest::OciDigest;
+use crate::history::{History, Presence, Record};
+use crate::image::ImageName;
+
+/// The class of records whose output is in a registry, whatever built it.
+pub const CLASS: &str = "registry";
+
+/// What is known to be in registries, and what is wanted there.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// By key tag, which names the repository, too.
+    by_key: BTreeMap<String, Arc<Record>>,
+    last: BTreeMap<ImageName, Arc<Record>>,
+    /// Whether images have to be in their registries in the end.
+    pushes: bool,
+    /// Manifests that their registry turned out to have lost.
+    gone: Mutex<BTreeSet<OciDigest>>,
+}
+
+impl Published {
+    /// These records. With `pushes` an image is up to date when it is in its registry under all its
+    /// references, and else when it is anywhere.
+    pub fn new(records: impl IntoIterator<Item = Arc<Record>>, pushes: bool) -> Self {
+        let mut published = Self { pushes, ..Self::default() };
+        for record in records {
+            for reference in &record.output.references {
+                if reference.contains(":ig-") {
+                    published.by_key.insert(reference.clone(), Arc::clone(&record));
+                }
+            }
+            published.last.insert(record.image.clone(), record);
+        }
+        published
+    }
+
+    /// What a history knows of registries, though nobody has asked them.
+    pub fn recorded(history: &History) -> Self {
+        let records = history.records.values().filter(|record| record.engine == CLASS);
+        Self::new(records.cloned(), false)
+    }
+
+    /// Whether images have to be in their registries.
+    pub fn pushes(&self) -> bool {
+        self.pushes
+    }
+
+    /// The record of an image that a key tag points at.
+    pub fn find(&self, key_reference: &str) -> Option<&Arc<Record>> {
+        self.by_key.get(key_reference).filter(|record| !self.is_gone(record))
+    }
+
+    /// The last records of images that a history knows nothing of.
+    pub fn unknown_to(&self, history: &History) -> Vec<Arc<Record>> {
+        let unknown = self.last.values().filter(|it| !history.records.contains_key(&it.image));
+        unknown.cloned().collect()
+    }
+
+    /// Where the output of a record of [`CLASS`] is, whose image shall have these references.
+    pub fn presence(&self, record: &Record, wanted: &[String]) -> Presence {
+        if record.output.manifest.is_none() || self.is_gone(record) {
+            return Presence::Missing;
+        }
+        let astray = wanted.iter().filter(|it| !record.output.references.contains(it));
+        let references: Vec<String> = astray.cloned().collect();
+        if references.is_empty() || !self.pushes {
+            Presence::Present
+        } else {
+            Presence::Untagged { references }
+        }
+    }
+
+    /// Notes that a registry has lost a manifest.
+    pub fn lose(&self, manifest: &OciDigest) {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.insert(manifest.clone());
+    }
+
+    fn is_gone(&self, record: &Record) -> bool {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        record.output.manifest.as_ref().is_some_and(|manifest| gone.contains(manifest))
+    }
+}

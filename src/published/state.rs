@@ -1,0 +1,93 @@
+//! The state of a branch: the last record of every image, as one document.
+//!
+//! It is an index, never the truth: a registry moves a tag without asking what it pointed at, so of
+//! two runs that end together one may write over the other. What is missing here is found by its key
+//! tag, one request each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::history::Record;
+use crate::image::ImageName;
+
+/// What the artefact is.
+pub const ARTIFACT_TYPE: &str = "application/vnd.imgraph.state.v1";
+/// What its one blob is.
+pub const MEDIA_TYPE: &str = "application/vnd.imgraph.state.v1+postcard";
+/// The first bytes of the blob.
+const MAGIC: &[u8] = b"imgraph state 1\n";
+/// Of the longest tag that registries take, what remains beside the digest.
+const LONGEST_TAG: usize = 128 - 9;
+
+/// The last record of every image, by image.
+pub type State = BTreeMap<ImageName, Arc<Record>>;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    records: Vec<&'a Record>,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    records: Vec<Record>,
+}
+
+/// The bytes of a state; equal states have equal bytes.
+pub fn encode(state: &State) -> Vec<u8> {
+    let written = Written { records: state.values().map(|record| &**record).collect() };
+    postcard::to_extend(&written, MAGIC.to_vec()).expect("postcard encodes whatever records hold")
+}
+
+/// A state, unless these bytes are none.
+pub fn decode(bytes: &[u8]) -> Option<State> {
+    let read: Read = postcard::from_bytes(bytes.strip_prefix(MAGIC)?).ok()?;
+    let records = read.records.into_iter();
+    Some(records.map(|record| (record.image.clone(), Arc::new(record))).collect())
+}
+
+/// The tag of a branch: its name where that is a tag, else as much of it as can be one, and a digest.
+pub fn tag(branch: &str) -> String {
+    let is_tag_character = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let is_first = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_tag = branch.chars().all(is_tag_character) && branch.starts_with(is_first);
+    if is_tag && branch.len() <= LONGEST_TAG {
+        return branch.to_owned();
+    }
+    let kept = branch.trim_start_matches(|c| !is_first(c));
+    let kept = kept.chars().map(|c| if is_tag_character(c) { c } else { '-' });
+    let kept: String = kept.take(LONGEST_TAG - 1).collect();
+    let digest = Digest::of_content(branch.as_bytes()).to_string();
+    format!("_{kept}-{}", &digest[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_has_a_tag_of_its_own() {
+        assert_eq!(tag("main"), "main");
+        assert_eq!(tag("release-1.2_x"), "release-1.2_x");
+        let tags: Vec<String> =
+            ["feature/a", "feature-a", "feature:a", ".x", "", "ü"].map(tag).to_vec();
+        let distinct: std::collections::BTreeSet<&String> = tags.iter().collect();
+        assert_eq!(distinct.len(), tags.len(), "{tags:?}");
+        assert!(tags[0].starts_with("_feature-a-"), "{tags:?}");
+        for tag in tags.iter().chain([&tag(&"x/".repeat(200))]) {
+            let reference = format!("r.example/a:{tag}").parse::<crate::reference::Reference>();
+            assert_eq!(reference.unwrap().tag.as_ref(), Some(tag));
+        }
+    }
+
+    #[test]
+    fn what_is_no_state_is_none() {
+        let empty = encode(&State::new());
+        assert_eq!(decode(&empty), Some(State::new()));
+        assert_eq!(decode(b""), None);
+        assert_eq!(decode(b"imgraph state 2\n\0"), None);
+        assert_eq!(decode(MAGIC), None);
+    }
+}

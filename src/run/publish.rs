@@ -1,0 +1,178 @@
+//! How an image gets into its registry, and how it is found there.
+//!
+//! First the image under its key tag, then the note beside it, then the tags that people use: so a
+//! key tag with a note is whole, and a tag never points at what nobody can find again.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::Sender;
+
+use crate::digest::OciDigest;
+use crate::engine::{Cancel, EngineError, Progress};
+use crate::event::Failure;
+use crate::history::{Output, Record};
+use crate::published;
+use crate::registry::RegistryError;
+use crate::remote::{Listener, Remote, is_denied};
+use crate::run::job::{Job, Push};
+use crate::run::work::{Failed, LogWriter, Message, Shared, is_transient, patiently, with_causes};
+
+/// What is in a registry now.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// The references that point at it.
+    pub(crate) references: Vec<String>,
+    /// What it is called by there, where that was asked.
+    pub(crate) manifest: Option<OciDigest>,
+}
+
+/// Looks for an earlier build of a key in its registry. Where that cannot be asked it is said, and
+/// there is none: then the image is built.
+pub(super) fn look_up(shared: Shared<'_>, job: &Job, writer: &mut LogWriter<'_>) -> Option<Record> {
+    let remote = shared.remote.filter(|remote| remote.access().reads && job.adopts)?;
+    if !crate::reference::names_a_registry(&job.key_reference) {
+        return None;
+    }
+    let mut notes = Vec::new();
+    let say = &mut |note| notes.push(note);
+    let listener = Listener { cancel: shared.cancel, say };
+    let found = remote.look_up(&job.key_reference, &job.key, listener);
+    for note in notes {
+        writer.progress(Progress::Warning(note));
+    }
+    match found {
+        Ok(record) => record.filter(|record| record.platform == job.request.platform),
+        Err(RegistryError::Cancelled) => None,
+        Err(error) => {
+            let text = format!("cannot look for an earlier build: {error}");
+            // A repository that does not exist yet is denied by many registries.
+            writer.progress(if is_denied(&error) {
+                Progress::Log(text)
+            } else {
+                Progress::Warning(text)
+            });
+            None
+        }
+    }
+}
+
+/// Sends an image to its registry, or moves its tags there.
+pub(super) fn push(shared: Shared<'_>, push: &Push, sender: &Sender<Message>) {
+    let mut writer = LogWriter::new(&push.image, &push.log, sender);
+    writer.progress(Progress::Step {
+        number: 1,
+        total: Some(1),
+        text: format!("push {}", push.references.join(" ")),
+        cached: false,
+    });
+    let sent = patiently(shared, &push.image, sender, || match shared.remote {
+        Some(remote) => Sending { shared, push, remote, writer: &mut writer }.publish(),
+        None => send(shared, push, &push.references, &mut writer)
+            .map(|()| Sent { references: push.references.clone(), manifest: None }),
+    });
+    let result = match sent {
+        Ok(sent) => Ok(sent),
+        Err(_) if shared.cancel.is_raised() => Err(Failed::Cancelled),
+        Err(error) => {
+            let message = format!("cannot push: {}", with_causes(&error));
+            let transient = is_transient(&error);
+            Err(Failed::Image(Failure { transient, ..writer.failure(message, &push.log) }))
+        }
+    };
+    sender.send(Message::Pushed(push.id, result)).unwrap_or_default();
+}
+
+/// Has the engine send an image of its store.
+fn send(
+    shared: Shared<'_>,
+    push: &Push,
+    references: &[String],
+    writer: &mut LogWriter<'_>,
+) -> Result<(), EngineError> {
+    let id = &push.record.output.id;
+    if push.tag {
+        shared.engine.tag(id, references)?;
+    }
+    shared.engine.push(id, references, shared.cancel, &mut |said| writer.progress(said))
+}
+
+/// An image on its way.
+struct Sending<'a, 'w, 's> {
+    shared: Shared<'a>,
+    push: &'a Push,
+    remote: &'a Remote,
+    writer: &'w mut LogWriter<'s>,
+}
+
+impl Sending<'_, '_, '_> {
+    fn publish(&mut self) -> Result<Sent, EngineError> {
+        let Push { record, references, home: (repository, key_reference), .. } = self.push;
+        let is_new = references.contains(key_reference);
+        let manifest = match &record.output.manifest {
+            Some(manifest) if record.engine == published::CLASS => manifest.clone(),
+            _ => self.send()?,
+        };
+        let source = (repository.as_str(), &manifest);
+        if is_new {
+            let key_tag = std::slice::from_ref(key_reference);
+            if record.engine == published::CLASS {
+                self.ask(|remote, listener| remote.point(source, key_tag, listener))?;
+            }
+            self.note(&manifest)?;
+        }
+        let mut sent: Vec<String> = is_new.then(|| key_reference.clone()).into_iter().collect();
+        let tags: Vec<String> =
+            references.iter().filter(|reference| *reference != key_reference).cloned().collect();
+        if self.may_move(&tags)? {
+            self.ask(|remote, listener| remote.point(source, &tags, listener))?;
+            sent.splice(0..0, tags);
+        }
+        Ok(Sent { references: sent, manifest: Some(manifest) })
+    }
+
+    /// Has the engine send what is in its store under the key tag; what the registry calls it.
+    fn send(&mut self) -> Result<OciDigest, EngineError> {
+        let (_, key_reference) = &self.push.home;
+        send(self.shared, self.push, std::slice::from_ref(key_reference), self.writer)?;
+        self.ask(|remote, listener| remote.digest_of(key_reference, listener))
+    }
+
+    fn note(&mut self, manifest: &OciDigest) -> Result<(), EngineError> {
+        if !self.remote.access().writes {
+            return Ok(());
+        }
+        let Push { record, home: (repository, key_reference), base, .. } = self.push;
+        let output = Output { manifest: Some(manifest.clone()), ..record.output.clone() };
+        let record = Record { output, ..(**record).clone() };
+        let at = (repository.as_str(), key_reference.as_str());
+        self.ask(|remote, listener| remote.note(&record, at, base.clone(), listener))
+    }
+
+    /// Whether tags may move: they stay where a later commit has put them.
+    fn may_move(&mut self, tags: &[String]) -> Result<bool, EngineError> {
+        if tags.is_empty() {
+            return Ok(false);
+        }
+        let ahead = self.ask(|remote, mut listener| remote.is_behind(&mut listener))?;
+        if let Some(commit) = &ahead {
+            let tags: BTreeSet<&str> =
+                tags.iter().filter_map(|it| Some(it.rsplit_once(':')?.1)).collect();
+            let tags: Vec<&str> = tags.into_iter().collect();
+            let text = format!(
+                "the branch has moved on to {commit:.12}: tag {} stays; `--allow-older` moves it",
+                tags.join(", ")
+            );
+            self.writer.progress(Progress::Warning(text));
+        }
+        Ok(ahead.is_none())
+    }
+
+    /// Asks a registry; what it has to say meanwhile is a warning.
+    fn ask<T>(
+        &mut self,
+        ask: impl FnOnce(&Remote, Listener<'_>) -> Result<T, RegistryError>,
+    ) -> Result<T, EngineError> {
+        let cancel: &Cancel = self.shared.cancel;
+        let say = &mut |note| self.writer.progress(Progress::Warning(note));
+        Ok(ask(self.remote, Listener { cancel, say })?)
+    }
+}
