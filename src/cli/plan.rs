@@ -105,7 +105,10 @@ impl Look {
         let (mut history, warnings) = ledger::read(&session.state)?;
         let published = session.published.as_ref();
         let unknown = published.map(|published| published.unknown_to(&history));
-        unknown.into_iter().flatten().for_each(|record| history.add_record(record));
+        for record in unknown.into_iter().flatten() {
+            history.durations.entry(record.image.clone()).or_insert(record.duration);
+            history.add_record(record);
+        }
         for warning in warnings {
             write(&mut io::stderr(), &format!("warning: {warning}\n"));
         }

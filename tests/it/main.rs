@@ -26,6 +26,7 @@ mod registry;
 mod scale;
 mod selection;
 mod settled;
+mod shared;
 mod support;
 mod update;
 mod watch;

@@ -144,6 +144,22 @@ impl Bench {
         self.reference(rest).to_string()
     }
 
+    /// What a tag points at.
+    pub(crate) fn digest_of(&self, rest: &str) -> String {
+        self.digest(&self.reference(rest)).unwrap().to_string()
+    }
+
+    /// The manifest that a tag points at.
+    pub(crate) fn json(&self, rest: &str) -> serde_json::Value {
+        let found = self.ask(|watch| self.registry.manifest(&self.reference(rest), watch)).0;
+        serde_json::from_slice(&found.unwrap().bytes).unwrap()
+    }
+
+    /// The tags of a repository, sorted.
+    pub(crate) fn tags_of(&self, rest: &str) -> Vec<String> {
+        self.ask(|watch| self.registry.tags(&self.reference(rest), watch)).0.unwrap()
+    }
+
     fn parcels(&self, blobs: &[Vec<u8>]) -> Vec<Parcel> {
         let parcel = |blob: &Vec<u8>| {
             let digest = OciDigest::of_content(blob);
