@@ -265,7 +265,7 @@ fn ahead(
     }
     let is_later = match git::is_ancestor(&branch.directory, &head.commit, theirs) {
         Some(is_ancestor) => is_ancestor,
-        None => claim.committed.as_ref()?.parse::<u64>().ok()? > head.committed,
+        None => claim.committed.as_ref()?.parse::<u64>().ok()? >= head.committed,
     };
     is_later.then(|| theirs.clone())
 }

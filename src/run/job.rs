@@ -53,7 +53,7 @@ pub(crate) struct Push {
     /// Its repository, and the key tag.
     pub(crate) home: (String, String),
     /// The image that its last stage begins with.
-    pub(crate) base: Option<(String, Option<OciDigest>)>,
+    pub(crate) base: Option<Base>,
     /// Whether the references may not point at it in the store yet.
     pub(crate) tag: bool,
     pub(crate) log: Log,
@@ -246,24 +246,34 @@ fn parent<'r>(current: &'r [Option<Arc<Record>>], edge: &Edge) -> &'r Arc<Record
     record.expect("an image is built after its parents have ended well")
 }
 
-/// The image that the last stage of an image begins with, as far as it is known.
+/// The image that the last stage of an image begins with.
+pub(crate) struct Base {
+    /// Its reference, as the Dockerfile has it.
+    pub(crate) name: String,
+    /// What its registry calls it, where that is known.
+    pub(crate) digest: Option<OciDigest>,
+    /// What else points at it there.
+    pub(crate) key_reference: Option<String>,
+}
+
+/// What an image begins with, as far as it is known; `pushed` has what this run saw in registries.
 pub(crate) fn base(
     run: &Run<'_>,
-    pushed: &State,
+    (current, pushed): (&[Option<Arc<Record>>], &State),
     id: ImageId,
-) -> Option<(String, Option<OciDigest>)> {
+) -> Option<Base> {
     let image = run.facts.graph.image(id);
-    let name = image.reads.base.as_ref()?;
-    let edge = image.parents.iter().find(|edge| edge.reference == *name);
-    let digest = match edge {
-        Some(edge) => {
-            let record = pushed.get(run.facts.graph.name(edge.parent));
-            record.and_then(|record| record.output.manifest.clone())
-        }
-        None => locked(image, run.facts.pins)
-            .into_iter()
-            .find(|locked| locked.reference == *name)
-            .and_then(|locked| locked.pinned.rsplit_once('@')?.1.parse().ok()),
+    let name = image.reads.base.clone()?;
+    let Some(edge) = image.parents.iter().find(|edge| edge.reference == name) else {
+        let locked = locked(image, run.facts.pins);
+        let pin = locked.into_iter().find(|locked| locked.reference == name);
+        let digest = pin.and_then(|locked| locked.pinned.rsplit_once('@')?.1.parse().ok());
+        return Some(Base { name, digest, key_reference: None });
     };
-    Some((name.clone(), digest))
+    let spec = &run.facts.graph.image(edge.parent).spec;
+    let record = current[edge.parent.index()].as_ref()?;
+    let there = pushed.get(&spec.name).filter(|it| it.build_key == record.build_key);
+    let digest = there.and_then(|record| record.output.manifest.clone());
+    let key_reference = Some(key_reference(&spec.repository, &record.build_key));
+    Some(Base { name, digest, key_reference })
 }

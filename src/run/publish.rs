@@ -140,11 +140,22 @@ impl Sending<'_, '_, '_> {
         if !self.remote.access().writes {
             return Ok(());
         }
-        let Push { record, home: (repository, key_reference), base, .. } = self.push;
+        let Push { record, home: (repository, key_reference), .. } = self.push;
+        let base = self.base();
         let output = Output { manifest: Some(manifest.clone()), ..record.output.clone() };
         let record = Record { output, ..(**record).clone() };
         let at = (repository.as_str(), key_reference.as_str());
-        self.ask(|remote, listener| remote.note(&record, at, base.clone(), listener))
+        self.ask(|remote, listener| remote.note(&record, at, base, listener))
+    }
+
+    /// What the image begins with. A digest that cannot be had is left out.
+    fn base(&mut self) -> Option<(String, Option<OciDigest>)> {
+        let base = self.push.base.as_ref()?;
+        let digest = base.digest.clone().or_else(|| {
+            let key_reference = base.key_reference.as_ref()?;
+            self.ask(|remote, listener| remote.digest_of(key_reference, listener)).ok()
+        });
+        Some((base.name.clone(), digest))
     }
 
     /// Whether tags may move: they stay where a later commit has put them.

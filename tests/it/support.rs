@@ -143,6 +143,24 @@ impl Workspace {
         self.write(store, format!("{text}{}\n", serde_json::json!({ "remove": { "id": id } })));
     }
 
+    /// Makes imgraph forget everything, as on a new machine.
+    pub(crate) fn remove_state(&self) {
+        if self.path(".imgraph").exists() {
+            self.remove(".imgraph");
+        }
+    }
+
+    /// The id of the simulated image that a reference points at.
+    pub(crate) fn simulated(&self, reference: &str) -> String {
+        let store = self.read(".imgraph/simulate.ndjson");
+        let tagged = |change: Value| {
+            let references = change["tag"]["references"].as_array()?;
+            let id = change["tag"]["id"].as_str()?;
+            references.contains(&Value::from(reference)).then(|| id.to_owned())
+        };
+        store.lines().map(parsed).filter_map(tagged).last().expect("a known reference")
+    }
+
     /// What the simulated engine sent to registries, one push a line.
     pub(crate) fn pushes(&self) -> Vec<String> {
         let store = self.read(".imgraph/simulate.ndjson");

@@ -417,11 +417,15 @@ fn identity(request: &Request) -> Digest {
     for option in request.network.iter().chain(&request.hosts) {
         hasher.text(option);
     }
-    for parent in &request.parents {
-        hasher.text(&parent.reference).text(parent.id.as_str());
-    }
-    for locked in &request.locked {
-        hasher.text(&locked.reference).text(&locked.pinned);
+    // A parent is the same one in the store and in a registry.
+    let parents = request.parents.iter().map(|it| (&it.reference, send::digest(&it.id).to_string()));
+    let locked = request.locked.iter().map(|it| {
+        let digest = it.pinned.rsplit_once('@').map_or(&*it.pinned, |(_, digest)| digest);
+        (&it.reference, digest.to_owned())
+    });
+    let read: BTreeMap<&String, String> = parents.chain(locked).collect();
+    for (reference, digest) in read {
+        hasher.text(reference).text(&digest);
     }
     for entry in &request.files {
         hasher.bytes(entry.path.as_os_str().as_bytes()).number(u64::from(entry.mode));

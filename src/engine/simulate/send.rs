@@ -20,6 +20,44 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
+/// A simulated image as a registry has it.
+struct Image {
+    config: Vec<u8>,
+    layer: Vec<u8>,
+    manifest: Vec<u8>,
+}
+
+impl Image {
+    fn new(id: &OciDigest) -> Self {
+        let platform = Platform::host();
+        let layer = format!("simulated {id}\n").into_bytes();
+        let config = json!({
+            "os": platform.os,
+            "architecture": platform.arch,
+            "config": {},
+            "rootfs": { "type": "layers", "diff_ids": [OciDigest::of_content(&layer)] },
+        });
+        let config = config.to_string().into_bytes();
+        let blob = |kind: &str, bytes: &[u8]| {
+            let digest = OciDigest::of_content(bytes);
+            json!({ "mediaType": kind, "digest": digest, "size": bytes.len() })
+        };
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": blob(CONFIG, &config),
+            "layers": [blob(LAYER, &layer)],
+        });
+        let manifest = manifest.to_string().into_bytes();
+        Self { config, layer, manifest }
+    }
+}
+
+/// What a registry calls the image with an id.
+pub(super) fn digest(id: &OciDigest) -> OciDigest {
+    OciDigest::of_content(&Image::new(id).manifest)
+}
+
 /// Sends the image with an id under references, whose tags move in this order.
 pub(super) fn send(
     registry: &Registry,
@@ -28,23 +66,7 @@ pub(super) fn send(
     scratch: &Path,
     (cancel, progress): (&Cancel, &mut dyn FnMut(Progress)),
 ) -> Result<(), EngineError> {
-    let platform = Platform::host();
-    let layer = format!("simulated {id}\n").into_bytes();
-    let config = json!({
-        "os": platform.os,
-        "architecture": platform.arch,
-        "config": {},
-        "rootfs": { "type": "layers", "diff_ids": [OciDigest::of_content(&layer)] },
-    });
-    let config = config.to_string().into_bytes();
-    let blob = |kind: &str, bytes: &[u8]| json!({ "mediaType": kind, "digest": OciDigest::of_content(bytes), "size": bytes.len() });
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": blob(CONFIG, &config),
-        "layers": [blob(LAYER, &layer)],
-    });
-    let manifest = manifest.to_string().into_bytes();
+    let Image { config, layer, manifest } = Image::new(id);
     for text in references {
         let to: Reference = text.parse().map_err(|error| {
             EngineError::Unsupported(format!("`{text}` is no reference: {error}"))

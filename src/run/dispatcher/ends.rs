@@ -191,7 +191,7 @@ impl<'a> Dispatcher<'a, '_> {
             image: self.name(id),
             references: unpushed.or(again)?,
             home: (spec.repository.clone(), key_reference(&spec.repository, &record.build_key)),
-            base: job::base(&self.run, &self.published, id),
+            base: job::base(&self.run, (&self.current, &self.published), id),
             record: Arc::clone(record),
             tag: matches!(ended, Ended::CutOff | Ended::Pushed),
             log: Log::of(&self.run, id),

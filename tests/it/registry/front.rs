@@ -278,7 +278,8 @@ fn write(
     }
     stream.write_all(format!("{text}\r\n").as_bytes())?;
     if request.method != "HEAD" {
-        stream.write_all(&response.body[..cut.unwrap_or(response.body.len())])?;
+        let whole = response.body.len();
+        stream.write_all(&response.body[..cut.unwrap_or(whole).min(whole)])?;
     }
     stream.flush()
 }

@@ -160,6 +160,11 @@ impl Bench {
         self.ask(|watch| self.registry.tags(&self.reference(rest), watch)).0.unwrap()
     }
 
+    /// The same, none where there is no repository.
+    pub(crate) fn tags_or_none(&self, rest: &str) -> Vec<String> {
+        self.ask(|watch| self.registry.tags(&self.reference(rest), watch)).0.unwrap_or_default()
+    }
+
     fn parcels(&self, blobs: &[Vec<u8>]) -> Vec<Parcel> {
         let parcel = |blob: &Vec<u8>| {
             let digest = OciDigest::of_content(blob);
