@@ -192,7 +192,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         make_room(session, &options)?;
         greet(&*engine)?;
         if let Some(shared) = shared {
-            shared.claim(cancel)?;
+            shared.claim(session, &plan, cancel)?;
         }
     }
     let scratch = options.scratch.clone();
@@ -217,7 +217,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     let (_, mailbox) = run::steering();
     let outcome = attended(&reporter, || run::run(work, mailbox, cancel, tell));
     if let (Some(shared), Ok(outcome)) = (shared, &outcome) {
-        shared.leave(session, ledger.history(), (&plan, &outcome.published));
+        shared.leave(session, outcome);
     }
     fs::remove_dir_all(scratch).unwrap_or_default();
     let is_settled =

@@ -267,7 +267,9 @@ impl<'a> Facts<'a> {
             references.retain(|reference| !record.output.references.contains(reference));
             return (!references.is_empty()).then_some(references);
         }
-        let is_pushed = history.is_pushed(&spec.name, &record.output.id, &references);
+        let agrees = |it: &Published| !it.pushes() || it.agrees(&spec.name, &record.build_key);
+        let agrees = self.published.is_none_or(agrees);
+        let is_pushed = agrees && history.is_pushed(&spec.name, &record.output.id, &references);
         (!is_pushed).then_some(references)
     }
 

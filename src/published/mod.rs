@@ -17,9 +17,10 @@ pub mod state;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::digest::OciDigest;
+use crate::digest::{Digest, OciDigest};
 use crate::history::{History, Presence, Record};
 use crate::image::ImageName;
+use crate::published::state::{Open, State};
 
 /// The class of records whose output is in a registry, whatever built it.
 pub const CLASS: &str = "registry";
@@ -29,7 +30,11 @@ pub const CLASS: &str = "registry";
 pub struct Published {
     /// By key tag, which names the repository, too.
     by_key: BTreeMap<String, Arc<Record>>,
-    last: BTreeMap<ImageName, Arc<Record>>,
+    last: State,
+    /// Images whose tags somebody is moving, or was when he was killed.
+    open: BTreeSet<ImageName>,
+    /// Whether there is a place where everybody writes what he pushes.
+    has_state: bool,
     /// Whether images have to be in their registries in the end.
     pushes: bool,
     /// Manifests that their registry turned out to have lost.
@@ -37,25 +42,30 @@ pub struct Published {
 }
 
 impl Published {
-    /// These records. With `pushes` an image is up to date when it is in its registry under all its
-    /// references, and else when it is anywhere.
-    pub fn new(records: impl IntoIterator<Item = Arc<Record>>, pushes: bool) -> Self {
-        let mut published = Self { pushes, ..Self::default() };
-        for record in records {
-            for reference in &record.output.references {
-                if reference.contains(":ig-") {
-                    published.by_key.insert(reference.clone(), Arc::clone(&record));
-                }
-            }
-            published.last.insert(record.image.clone(), record);
+    /// What a state says, if there is a place for one. With `pushes` an image is up to date when it
+    /// is in its registry under all its references, and else when it is anywhere.
+    pub fn new((state, open): (State, &Open), has_state: bool, pushes: bool) -> Self {
+        let open: BTreeSet<ImageName> = open.iter().map(|(image, _)| image.clone()).collect();
+        let mut by_key = BTreeMap::new();
+        for record in state.values().filter(|record| !open.contains(&record.image)) {
+            let keys = record.output.references.iter().filter(|it| it.contains(":ig-"));
+            by_key.extend(keys.map(|reference| (reference.clone(), Arc::clone(record))));
         }
-        published
+        Self { by_key, last: state, open, has_state, pushes, gone: Mutex::default() }
+    }
+
+    /// Whether nothing speaks against what was pushed with a key being the last that was pushed of
+    /// an image.
+    pub fn agrees(&self, image: &ImageName, key: &Digest) -> bool {
+        let is_last = || self.last.get(image).is_some_and(|record| record.build_key == *key);
+        !self.has_state || is_last() && !self.open.contains(image)
     }
 
     /// What a history knows of registries, though nobody has asked them.
     pub fn recorded(history: &History) -> Self {
         let records = history.records.values().filter(|record| record.engine == CLASS);
-        Self::new(records.cloned(), false)
+        let state = records.map(|record| (record.image.clone(), Arc::clone(record))).collect();
+        Self::new((state, &Open::new()), false, false)
     }
 
     /// Whether images have to be in their registries.

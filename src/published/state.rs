@@ -1,10 +1,14 @@
 //! The state of a branch: the last record of every image, as one document.
 //!
+//! Tags move one after the other, and a run can be killed between two. So the images that a run is
+//! going to push are written beside the state first: until the run has ended, what the state says of
+//! them is not believed.
+//!
 //! It is an index, never the truth: a registry moves a tag without asking what it pointed at, so of
 //! two runs that end together one may write over the other. What is missing here is found by its key
 //! tag, one request each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +25,13 @@ pub const MEDIA_TYPE: &str = "application/vnd.imgraph.state.v1+postcard";
 const MAGIC: &[u8] = b"imgraph state 1\n";
 /// Of the longest tag that registries take, what remains beside the digest.
 const LONGEST_TAG: usize = 128 - 9;
+
+/// What its other blob is: the images whose tags are being moved.
+pub const OPEN_TYPE: &str = "application/vnd.imgraph.open.v1+postcard";
+
+/// The images whose tags are being moved, each with the time at which that began, in milliseconds
+/// since the Unix epoch: several runs may be at it.
+pub type Open = BTreeSet<(ImageName, u64)>;
 
 /// The last record of every image, by image.
 pub type State = BTreeMap<ImageName, Arc<Record>>;
@@ -48,6 +59,16 @@ pub fn decode(bytes: &[u8]) -> Option<State> {
     Some(records.map(|record| (record.image.clone(), Arc::new(record))).collect())
 }
 
+/// The bytes of the images whose tags are being moved.
+pub fn encode_open(open: &Open) -> Vec<u8> {
+    postcard::to_stdvec(open).expect("postcard encodes names")
+}
+
+/// The images whose tags are being moved, unless these bytes are none.
+pub fn decode_open(bytes: &[u8]) -> Option<Open> {
+    postcard::from_bytes(bytes).ok()
+}
+
 /// The tag of a branch: its name where that is a tag, else as much of it as can be one, and a digest.
 pub fn tag(branch: &str) -> String {
     let is_tag_character = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -73,7 +94,7 @@ mod tests {
         assert_eq!(tag("release-1.2_x"), "release-1.2_x");
         let tags: Vec<String> =
             ["feature/a", "feature-a", "feature:a", ".x", "", "ü"].map(tag).to_vec();
-        let distinct: std::collections::BTreeSet<&String> = tags.iter().collect();
+        let distinct: BTreeSet<&String> = tags.iter().collect();
         assert_eq!(distinct.len(), tags.len(), "{tags:?}");
         assert!(tags[0].starts_with("_feature-a-"), "{tags:?}");
         for tag in tags.iter().chain([&tag(&"x/".repeat(200))]) {

@@ -4,22 +4,26 @@
 //! back. So who pushes writes its commit into the state first, and whoever finds a later one there
 //! leaves the tags alone. What it builds is found by its key all the same.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::digest::OciDigest;
 use crate::git::{self, Head};
+use crate::image::ImageName;
 use crate::published::note::{self, REVISION, SOURCE};
-use crate::published::state::{self, State};
+use crate::published::state::{self, Open, State};
 use crate::reference::Reference;
 use crate::registry::RegistryError;
 use crate::registry::manifests::Manifest;
 use crate::remote::image::found;
 use crate::remote::{Listener, Remote};
 
+/// A run that began so long ago and has not ended was killed; in milliseconds.
+const LONGEST: u64 = 24 * 3600 * 1000;
 /// When a commit was made, in seconds since the Unix epoch.
 const COMMITTED: &str = "io.imgraph.committed";
 
@@ -54,9 +58,32 @@ pub(super) struct Guard {
 pub struct Found {
     /// The records.
     pub state: State,
-    /// Its blob.
-    blob: Option<(OciDigest, u64)>,
+    /// The images whose records are not to be believed.
+    pub open: Open,
+    /// The blob of the records.
+    blob: Option<Blob>,
 }
+
+/// What a run said in the beginning.
+#[derive(Debug)]
+pub struct Claimed {
+    /// When.
+    at: u64,
+    /// The state then.
+    before: State,
+}
+
+/// What a run has to say in the end.
+pub struct News<'a> {
+    /// What it said in the beginning.
+    pub claimed: Claimed,
+    /// What it has put into registries, under all tags.
+    pub records: &'a State,
+    /// The images of which it does not know where their tags point.
+    pub unsettled: &'a BTreeSet<ImageName>,
+}
+
+type Blob = (OciDigest, u64);
 
 /// The manifest of a state.
 #[derive(Deserialize)]
@@ -89,12 +116,15 @@ impl Remote {
     /// The state of the branch, or of the one that it began from; an empty one where there is none.
     pub(crate) fn state(&self, mut listener: Listener<'_>) -> Result<Found, RegistryError> {
         let Some(branch) = &self.branch else { return Ok(Found::default()) };
-        for tag in branch.own.iter().chain(&branch.base) {
-            if let Some(manifest) = self.artefact(branch, tag, &mut listener)? {
-                return self.read(branch, &manifest, &mut listener);
-            }
+        match branch.own.as_ref().or(branch.base.as_ref()) {
+            Some(tag) => self.newest(branch, tag, &mut listener),
+            None => Ok(Found::default()),
         }
-        Ok(Found::default())
+    }
+
+    /// Whether there is a place for the state of the branch.
+    pub(crate) fn has_state(&self) -> bool {
+        self.own().is_some()
     }
 
     fn artefact(
@@ -114,34 +144,71 @@ impl Remote {
         listener: &mut Listener<'_>,
     ) -> Result<Found, RegistryError> {
         let artefact = serde_json::from_slice::<Artefact>(&manifest.bytes).ok();
-        let layer = artefact.and_then(|artefact| artefact.layers.into_iter().next());
-        let Some(layer) = layer.filter(|layer| layer.media_type == state::MEDIA_TYPE) else {
+        let layers = artefact.map(|artefact| artefact.layers).unwrap_or_default();
+        let of_type = |kind: &str| layers.iter().find(|layer| layer.media_type == kind);
+        let Some(layer) = of_type(state::MEDIA_TYPE) else {
             let at = branch.repository.familiar();
             (listener.say)(format!("{at} has no state that this imgraph can read: none is used"));
             return Ok(Found::default());
         };
-        let mut bytes = Vec::new();
-        let blob = (&layer.digest, layer.size);
-        self.registry.read_blob(&branch.repository, blob, &mut bytes, listener.watch())?;
-        let state = state::decode(&bytes).unwrap_or_default();
-        Ok(Found { state, blob: Some((layer.digest, layer.size)) })
+        let mut bytes = |layer: &Layer| {
+            let (mut bytes, blob) = (Vec::new(), (&layer.digest, layer.size));
+            let read =
+                self.registry.read_blob(&branch.repository, blob, &mut bytes, listener.watch());
+            read.map(|()| bytes)
+        };
+        let state = state::decode(&bytes(layer)?).unwrap_or_default();
+        let open = match of_type(state::OPEN_TYPE) {
+            None => Open::new(),
+            Some(open) => match state::decode_open(&bytes(open)?) {
+                Some(open) => open,
+                None => state.keys().map(|image| (image.clone(), 0)).collect(),
+            },
+        };
+        Ok(Found { state, open, blob: Some((layer.digest.clone(), layer.size)) })
     }
 
-    /// Says for which commit tags will be moved, unless a later one has been named.
+    /// Says for which commit tags will be moved, unless a later one has been named, and of which
+    /// images; `now` is in milliseconds since the Unix epoch.
     pub(crate) fn claim(
         &self,
-        found: &Found,
+        images: BTreeSet<ImageName>,
+        now: u64,
         mut listener: Listener<'_>,
-    ) -> Result<(), RegistryError> {
-        let Some((branch, tag)) = self.own() else { return Ok(()) };
-        if self.is_behind(&mut listener)?.is_some() || branch.head.is_none() {
-            return Ok(());
+    ) -> Result<Option<Claimed>, RegistryError> {
+        let Some((branch, tag)) = self.own() else { return Ok(None) };
+        if self.is_behind(&mut listener)?.is_some() {
+            return Ok(None);
         }
-        let blob = match &found.blob {
-            Some(blob) => blob.clone(),
+        let found = self.newest(branch, tag, &mut listener)?;
+        let blob = match found.blob {
+            Some(blob) => blob,
             None => self.send_state(branch, &found.state, &mut listener)?,
         };
-        self.put(branch, tag, &blob, &mut listener)
+        let images = images.into_iter().map(|image| (image, now));
+        let open = found.open.into_iter().chain(images).collect();
+        self.put((branch, tag), &blob, &open, &mut listener)?;
+        Ok(Some(Claimed { at: now, before: found.state }))
+    }
+
+    /// What is in the registry now.
+    fn newest(
+        &self,
+        branch: &Branch,
+        tag: &str,
+        listener: &mut Listener<'_>,
+    ) -> Result<Found, RegistryError> {
+        match self.artefact(branch, tag, listener)? {
+            Some(manifest) => self.read(branch, &manifest, listener),
+            // A new branch goes on from its base.
+            None => match branch.base.as_ref() {
+                Some(base) => match self.artefact(branch, base, listener)? {
+                    Some(manifest) => self.read(branch, &manifest, listener),
+                    None => Ok(Found::default()),
+                },
+                None => Ok(Found::default()),
+            },
+        }
     }
 
     /// The commit for which tags are moved now, if it is later than ours.
@@ -169,31 +236,37 @@ impl Remote {
         Ok(guard.ahead.clone())
     }
 
-    /// Writes the state of the branch: the newest one in the registry with these records in the
-    /// place of others. Records of images that are not in `known` and older than `oldest`, in
+    /// Writes the state of the branch: the newest one in the registry with what is new. Records of images that are not in `known` and older than `oldest`, in
     /// milliseconds since the Unix epoch, are dropped.
     pub(crate) fn write_state(
         &self,
-        records: State,
-        (known, oldest): (&dyn Fn(&crate::image::ImageName) -> bool, u64),
+        news: &News<'_>,
+        (known, oldest): (&dyn Fn(&ImageName) -> bool, u64),
         mut listener: Listener<'_>,
     ) -> Result<(), RegistryError> {
         let Some((branch, tag)) = self.own() else { return Ok(()) };
         if self.is_behind(&mut listener)?.is_some() {
             return Ok(());
         }
-        let newest = match self.artefact(branch, tag, &mut listener)? {
-            Some(manifest) => self.read(branch, &manifest, &mut listener)?,
-            None => Found::default(),
-        };
+        let newest = self.newest(branch, tag, &mut listener)?;
         let mut state = newest.state.clone();
-        state.extend(records);
+        let Claimed { at, before } = &news.claimed;
+        // Somebody else has written what he pushed meanwhile: whose tags are the last is not known.
+        let is_ours = |image: &ImageName| before.get(image) == newest.state.get(image);
+        let new = news.records.iter().filter(|(image, _)| is_ours(image));
+        state.extend(new.map(|(image, record)| (image.clone(), Arc::clone(record))));
         state.retain(|image, record| known(image) || record.finished >= oldest);
+        let is_open = |(image, since): &(ImageName, u64)| {
+            let is_settled = is_ours(image) && !news.unsettled.contains(image);
+            let is_dead = since + LONGEST < *at && news.records.contains_key(image);
+            !(is_settled && (since == at || is_dead))
+        };
+        let open = newest.open.iter().filter(|it| is_open(it)).cloned().collect();
         let blob = match newest.blob {
             Some(blob) if state == newest.state => blob,
             _ => self.send_state(branch, &state, &mut listener)?,
         };
-        self.put(branch, tag, &blob, &mut listener)
+        self.put((branch, tag), &blob, &open, &mut listener)
     }
 
     /// The branch whose state is written, and its tag.
@@ -207,7 +280,7 @@ impl Remote {
         branch: &Branch,
         state: &State,
         listener: &mut Listener<'_>,
-    ) -> Result<(OciDigest, u64), RegistryError> {
+    ) -> Result<Blob, RegistryError> {
         let bytes = state::encode(state);
         let digest = self.send(&branch.repository, &bytes, listener)?;
         Ok((digest, bytes.len() as u64))
@@ -215,18 +288,26 @@ impl Remote {
 
     fn put(
         &self,
-        branch: &Branch,
-        tag: &str,
-        (blob, size): &(OciDigest, u64),
+        (branch, tag): (&Branch, &str),
+        (blob, size): &Blob,
+        open: &Open,
         listener: &mut Listener<'_>,
     ) -> Result<(), RegistryError> {
         self.send(&branch.repository, note::EMPTY, listener)?;
+        let mut layers =
+            vec![json!({ "mediaType": state::MEDIA_TYPE, "digest": blob, "size": size })];
+        if !open.is_empty() {
+            let bytes = state::encode_open(open);
+            let digest = self.send(&branch.repository, &bytes, listener)?;
+            let size = bytes.len();
+            layers.push(json!({ "mediaType": state::OPEN_TYPE, "digest": digest, "size": size }));
+        }
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": note::MANIFEST,
             "artifactType": state::ARTIFACT_TYPE,
             "config": note::empty(),
-            "layers": [{ "mediaType": state::MEDIA_TYPE, "digest": blob, "size": size }],
+            "layers": layers,
             "annotations": annotations(branch.head.as_ref(), self.origin.source.as_deref()),
         });
         let bytes = manifest.to_string().into_bytes();

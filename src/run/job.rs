@@ -256,7 +256,7 @@ pub(crate) struct Base {
     pub(crate) key_reference: Option<String>,
 }
 
-/// What an image begins with, as far as it is known; `pushed` has what this run saw in registries.
+/// What an image begins with, as far as it is known; `pushed` has what this run put into registries.
 pub(crate) fn base(
     run: &Run<'_>,
     (current, pushed): (&[Option<Arc<Record>>], &State),
@@ -272,7 +272,9 @@ pub(crate) fn base(
     };
     let spec = &run.facts.graph.image(edge.parent).spec;
     let record = current[edge.parent.index()].as_ref()?;
-    let there = pushed.get(&spec.name).filter(|it| it.build_key == record.build_key);
+    let there =
+        if record.engine == published::CLASS { Some(record) } else { pushed.get(&spec.name) };
+    let there = there.filter(|it| it.build_key == record.build_key);
     let digest = there.and_then(|record| record.output.manifest.clone());
     let key_reference = Some(key_reference(&spec.repository, &record.build_key));
     Some(Base { name, digest, key_reference })

@@ -122,8 +122,10 @@ pub struct Outcome {
     pub summary: Summary,
     /// The builds that failed for a reason that only other inputs can mend.
     pub failed: BTreeMap<ImageName, Held>,
-    /// The images that are in their registries now, as far as this run looked at them.
+    /// What this run has put into registries.
     pub published: State,
+    /// The images of which it is not known where their tags point.
+    pub unsettled: BTreeSet<ImageName>,
 }
 
 /// Carries out a plan. Returns when every started build has ended; after `cancel` was raised nothing

@@ -6,8 +6,8 @@ mod branch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
 use crate::cancel::Cancel;
@@ -16,19 +16,18 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::registries;
 use crate::cli::session::Session;
 use crate::cli::settings::{Settings, write};
-use crate::clock;
 use crate::digest::OciDigest;
 use crate::engine::simulate::Simulate;
-use crate::history::{History, Output, Record};
+use crate::history::Record;
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{Entry, Ledger};
-use crate::plan::{Decision, Plan, key_reference, pushed_references};
+use crate::plan::{Decision, Plan};
 use crate::published::note::Origin;
-use crate::published::state::State;
 use crate::published::{self, Published};
 use crate::registry::RegistryError;
-use crate::remote::branch::Found;
+use crate::remote::branch::{Claimed, Found, News};
 use crate::remote::{Access, Caches, Listener, Remote, is_denied};
+use crate::{clock, run};
 
 /// How many questions are asked at once.
 const AT_ONCE: usize = 8;
@@ -47,7 +46,8 @@ pub(crate) struct Asked {
 /// Registries, and what was found there in the beginning.
 pub(crate) struct Shared {
     pub(crate) remote: Remote,
-    found: Found,
+    /// What others were told in the beginning.
+    claimed: Mutex<Option<Claimed>>,
 }
 
 impl Asked {
@@ -88,10 +88,11 @@ impl Shared {
         let remote = Remote::new(registry, access, (origin, branch), scratch);
         let found = if access.reads { state(&remote, cancel)? } else { Found::default() };
         if access.reads {
-            let records = found.state.values().cloned();
-            session.published = Some(Published::new(records, asked.push));
+            let Found { state, open, .. } = found;
+            let published = Published::new((state, &open), remote.has_state(), asked.push);
+            session.published = Some(published);
         }
-        Ok(Some(Self { remote, found }))
+        Ok(Some(Self { remote, claimed: Mutex::default() }))
     }
 
     /// Tells the ledger of the images that it knows nothing of.
@@ -155,74 +156,43 @@ impl Shared {
         Ok(has_lost)
     }
 
-    /// Says for which commit tags will be moved.
-    pub(crate) fn claim(&self, cancel: &Cancel) -> Result<(), Failure> {
+    /// Says for which commit tags will be moved, and of which images.
+    pub(crate) fn claim(
+        &self,
+        session: &Session,
+        plan: &Plan,
+        cancel: &Cancel,
+    ) -> Result<(), Failure> {
         let say = &mut |note: String| warn(&note);
-        match self.remote.claim(&self.found, Listener { cancel, say }) {
+        let names = plan.work().map(|step| session.loaded.graph.name(step.image).clone());
+        match self.remote.claim(names.collect(), clock::now(), Listener { cancel, say }) {
             Err(error) if is_denied(&error) => {
                 warn(&format!("the state of the branch cannot be written: {error}"));
-                Ok(())
             }
-            claimed => Ok(claimed?),
+            claimed => *lock(&self.claimed) = claimed?,
         }
+        Ok(())
     }
 
     /// Writes the state of the branch after a run. What cannot be written costs others some
     /// questions: it is said, and no failure.
-    pub(crate) fn leave(
-        &self,
-        session: &Session,
-        history: &History,
-        (plan, published): (&Plan, &State),
-    ) {
-        if plan.work().next().is_none() {
-            return;
-        }
+    pub(crate) fn leave(&self, session: &Session, outcome: &run::Outcome) {
+        let Some(claimed) = lock(&self.claimed).take() else { return };
         // The run may have been interrupted; what it did shall be known all the same.
         let cancel = &Cancel::default();
         let say = &mut |note: String| warn(&note);
-        let mut records = self.pushed_before(session, history, published);
-        records.extend(published.iter().map(|(image, record)| (image.clone(), Arc::clone(record))));
         let known = |image: &ImageName| session.loaded.graph.find(image.as_str()).is_some();
         let oldest = clock::now().saturating_sub(KEPT);
-        let written = self.remote.write_state(records, (&known, oldest), Listener { cancel, say });
+        let news = News { claimed, records: &outcome.published, unsettled: &outcome.unsettled };
+        let written = self.remote.write_state(&news, (&known, oldest), Listener { cancel, say });
         if let Err(error) = written {
             warn(&format!("the state of the branch cannot be written: {error}"));
         }
     }
+}
 
-    /// What earlier runs of this machine pushed and the state does not have.
-    fn pushed_before(&self, session: &Session, history: &History, published: &State) -> State {
-        let mut unknown = Vec::new();
-        for (_, image) in session.loaded.graph.iter() {
-            let spec = &image.spec;
-            let Some(record) = history.records.get(&spec.name) else { continue };
-            let key_tag = key_reference(&spec.repository, &record.build_key);
-            let there = published.get(&spec.name).or_else(|| self.found.state.get(&spec.name));
-            let is_known = there.is_some_and(|it| it.build_key == record.build_key);
-            let is_pushed = || {
-                let key_tag = std::slice::from_ref(&key_tag);
-                history.is_pushed(&spec.name, &record.output.id, key_tag)
-            };
-            if !is_known && record.engine != published::CLASS && is_pushed() {
-                let references = pushed_references(spec, &record.build_key);
-                unknown.push((Arc::clone(record), key_tag, references));
-            }
-        }
-        let digests = at_once(&unknown, |(_, key_tag, _)| {
-            let (cancel, say) = (&Cancel::default(), &mut |_: String| ());
-            self.remote.digest_of(key_tag, Listener { cancel, say })
-        });
-        let known =
-            unknown.into_iter().zip(digests).filter_map(|((record, _, references), digest)| {
-                let output =
-                    Output { manifest: Some(digest.ok()?), references, ..record.output.clone() };
-                let record =
-                    Record { output, engine: published::CLASS.to_owned(), ..(*record).clone() };
-                Some((record.image.clone(), Arc::new(record)))
-            });
-        known.collect()
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The state of the branch. A registry that denies it may only lack it: that is said, and every
@@ -269,6 +239,6 @@ impl From<RegistryError> for Failure {
             error if error.is_transient() => Exit::UNAVAILABLE,
             _ => Exit::IMAGE_FAILED,
         };
-        Self::new(exit, crate::run::with_causes(&error))
+        Self::new(exit, run::with_causes(&error))
     }
 }

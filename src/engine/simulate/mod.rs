@@ -418,7 +418,8 @@ fn identity(request: &Request) -> Digest {
         hasher.text(option);
     }
     // A parent is the same one in the store and in a registry.
-    let parents = request.parents.iter().map(|it| (&it.reference, send::digest(&it.id).to_string()));
+    let parents =
+        request.parents.iter().map(|it| (&it.reference, send::digest(&it.id).to_string()));
     let locked = request.locked.iter().map(|it| {
         let digest = it.pinned.rsplit_once('@').map_or(&*it.pinned, |(_, digest)| digest);
         (&it.reference, digest.to_owned())

@@ -172,6 +172,7 @@ impl<'a> Dispatcher<'a, '_> {
             self.started(id, vec![Reason::NotPushed]);
         }
         self.pushing.insert(id, (ended, end));
+        self.unsettled.insert(self.name(id));
         let (shared, sender) = (self.shared, self.sender.clone());
         self.workers += 1;
         spawn(Box::new(move || publish::push(shared, &push, &sender)));
@@ -202,6 +203,7 @@ impl<'a> Dispatcher<'a, '_> {
         let image = self.name(id);
         if let Some(record) = self.current[id.index()].clone() {
             self.remember_push(id, &record, &sent)?;
+            self.unsettled.remove(&image);
         }
         (self.emit)(What::Pushed { image, references: sent.references });
         match self.pushing.remove(&id) {

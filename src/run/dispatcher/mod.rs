@@ -69,8 +69,10 @@ pub(crate) struct Dispatcher<'a, 'e> {
     keys: BTreeMap<ImageId, Digest>,
     /// What failed and is not to be tried again as it is.
     failed: BTreeMap<ImageName, Held>,
-    /// What is in its registry, as far as this run has seen it.
+    /// What this run has put into registries.
     published: State,
+    /// The images whose push began and has not ended well.
+    unsettled: BTreeSet<ImageName>,
     /// How many workers have not reported yet.
     workers: usize,
     finished: Vec<Finished>,
@@ -103,12 +105,8 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             record.filter(|_| !steps.contains_key(&id)).cloned()
         };
         let mut current: Vec<Option<Arc<Record>>> = graph.iter().map(stands).collect();
-        let mut published = State::new();
         for step in plan.steps.iter().filter(|step| step.decision == Decision::Fresh) {
             if let Some(record) = &step.record {
-                if record.engine == published::CLASS {
-                    published.insert(record.image.clone(), Arc::clone(record));
-                }
                 current[step.image.index()] = Some(Arc::clone(record));
             }
         }
@@ -127,7 +125,8 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             replaced: false,
             keys: BTreeMap::new(),
             failed: BTreeMap::new(),
-            published,
+            published: State::new(),
+            unsettled: BTreeSet::new(),
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
@@ -164,7 +163,12 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             self.run.ledger.append([ledger::Entry::RunFinished { finished: clock::now() }])?;
         }
         (self.emit)(What::RunFinished { summary: summary.clone() });
-        Ok(Outcome { summary, failed: self.failed, published: self.published })
+        Ok(Outcome {
+            summary,
+            failed: self.failed,
+            published: self.published,
+            unsettled: self.unsettled,
+        })
     }
 
     fn announce(&mut self) -> Result<(), LedgerError> {

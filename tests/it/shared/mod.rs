@@ -201,8 +201,12 @@ fn what_came_out_the_same_is_not_pushed_and_ends_the_cascade() {
         assert_eq!((built.len(), others.len()), (1, 4));
         assert!(others.iter().all(|end| end.ends_with(" cut-off")), "{ends:?}");
         assert_eq!(world.digest("base:latest"), there);
-        assert!(!asked.iter().any(|line| line.contains("/base/blobs/uploads")
-            && line.starts_with("PUT")), "{asked:#?}");
+        assert!(
+            !asked
+                .iter()
+                .any(|line| line.contains("/base/blobs/uploads") && line.starts_with("PUT")),
+            "{asked:#?}"
+        );
         assert_eq!(world.ends(clone, "--push"), NOTHING);
     });
 }
@@ -250,7 +254,11 @@ fn a_branch_without_a_state_begins_with_that_of_its_base() {
     let clone = world.clone();
     git(&world.machines[clone], "checkout -q -b feature/x");
     assert_eq!(world.ends(clone, "--push"), NOTHING);
-    world.write(clone, "images/tools/Dockerfile", &format!("FROM {}/base\nLABEL a=b\n", world.host()));
+    world.write(
+        clone,
+        "images/tools/Dockerfile",
+        &format!("FROM {}/base\nLABEL a=b\n", world.host()),
+    );
     let ends = world.ends(clone, "--push");
     assert_eq!(ends, ["apps/web built", "tools built"]);
     let tags = world.registry.tags_of("imgraph-state");
