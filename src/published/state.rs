@@ -29,8 +29,8 @@ const LONGEST_TAG: usize = 128 - 9;
 /// What its other blob is: the images whose tags are being moved.
 pub const OPEN_TYPE: &str = "application/vnd.imgraph.open.v1+postcard";
 
-/// The images whose tags are being moved, each with the time at which that began, in milliseconds
-/// since the Unix epoch: several runs may be at it.
+/// The images whose tags are being moved, each with the number of the run that does: it is larger
+/// than those of the runs that were there before.
 pub type Open = BTreeSet<(ImageName, u64)>;
 
 /// The last record of every image, by image.

@@ -2,11 +2,12 @@
 //!
 //! Two runs on one branch can end in another order than their commits have: then a tag would move
 //! back. So who pushes writes its commit into the state first, and whoever finds a later one there
-//! leaves the tags alone. What it builds is found by its key all the same.
+//! leaves the tags alone. Of two runs that are going to push the same image the one that began later
+//! moves its tags. What the other one builds is found by its key all the same.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,8 +23,6 @@ use crate::registry::manifests::Manifest;
 use crate::remote::image::found;
 use crate::remote::{Listener, Remote};
 
-/// A run that began so long ago and has not ended was killed; in milliseconds.
-const LONGEST: u64 = 24 * 3600 * 1000;
 /// When a commit was made, in seconds since the Unix epoch.
 const COMMITTED: &str = "io.imgraph.committed";
 
@@ -51,6 +50,21 @@ pub(super) struct Guard {
     seen: Option<OciDigest>,
     /// The commit that is ahead of ours.
     ahead: Option<String>,
+    /// Our number in the list of those who move tags.
+    turn: Option<u64>,
+    /// That list.
+    open: Open,
+}
+
+/// Whose turn it is to move the tags of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Ours.
+    Ours,
+    /// That of a run of this commit, which is later than ours.
+    Later(String),
+    /// That of a run that began after ours.
+    Others,
 }
 
 /// A state as it was found.
@@ -64,19 +78,8 @@ pub struct Found {
     blob: Option<Blob>,
 }
 
-/// What a run said in the beginning.
-#[derive(Debug)]
-pub struct Claimed {
-    /// When.
-    at: u64,
-    /// The state then.
-    before: State,
-}
-
 /// What a run has to say in the end.
 pub struct News<'a> {
-    /// What it said in the beginning.
-    pub claimed: Claimed,
     /// What it has put into registries, under all tags.
     pub records: &'a State,
     /// The images of which it does not know where their tags point.
@@ -151,44 +154,60 @@ impl Remote {
             (listener.say)(format!("{at} has no state that this imgraph can read: none is used"));
             return Ok(Found::default());
         };
-        let mut bytes = |layer: &Layer| {
-            let (mut bytes, blob) = (Vec::new(), (&layer.digest, layer.size));
-            let read =
-                self.registry.read_blob(&branch.repository, blob, &mut bytes, listener.watch());
-            read.map(|()| bytes)
-        };
-        let state = state::decode(&bytes(layer)?).unwrap_or_default();
-        let open = match of_type(state::OPEN_TYPE) {
-            None => Open::new(),
-            Some(open) => match state::decode_open(&bytes(open)?) {
-                Some(open) => open,
-                None => state.keys().map(|image| (image.clone(), 0)).collect(),
-            },
-        };
+        let state = state::decode(&self.bytes(branch, layer, listener)?).unwrap_or_default();
+        // What cannot be read may name any of them.
+        let all = || state.keys().map(|image| (image.clone(), 0)).collect();
+        let open = self.open(branch, &layers, listener)?.unwrap_or_else(all);
         Ok(Found { state, open, blob: Some((layer.digest.clone(), layer.size)) })
     }
 
+    /// Who moves tags; none where that cannot be read.
+    fn open(
+        &self,
+        branch: &Branch,
+        layers: &[Layer],
+        listener: &mut Listener<'_>,
+    ) -> Result<Option<Open>, RegistryError> {
+        let Some(layer) = layers.iter().find(|layer| layer.media_type == state::OPEN_TYPE) else {
+            return Ok(Some(Open::new()));
+        };
+        Ok(state::decode_open(&self.bytes(branch, layer, listener)?))
+    }
+
+    fn bytes(
+        &self,
+        branch: &Branch,
+        layer: &Layer,
+        listener: &mut Listener<'_>,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let mut bytes = Vec::new();
+        let blob = (&layer.digest, layer.size);
+        self.registry.read_blob(&branch.repository, blob, &mut bytes, listener.watch())?;
+        Ok(bytes)
+    }
+
     /// Says for which commit tags will be moved, unless a later one has been named, and of which
-    /// images; `now` is in milliseconds since the Unix epoch.
+    /// images.
     pub(crate) fn claim(
         &self,
         images: BTreeSet<ImageName>,
-        now: u64,
         mut listener: Listener<'_>,
-    ) -> Result<Option<Claimed>, RegistryError> {
-        let Some((branch, tag)) = self.own() else { return Ok(None) };
-        if self.is_behind(&mut listener)?.is_some() {
-            return Ok(None);
+    ) -> Result<(), RegistryError> {
+        let Some((branch, tag)) = self.own() else { return Ok(()) };
+        self.look(&mut listener)?;
+        if self.guard().ahead.is_some() {
+            return Ok(());
         }
         let found = self.newest(branch, tag, &mut listener)?;
         let blob = match found.blob {
             Some(blob) => blob,
             None => self.send_state(branch, &found.state, &mut listener)?,
         };
-        let images = images.into_iter().map(|image| (image, now));
+        let turn = found.open.iter().map(|(_, turn)| turn + 1).max().unwrap_or(1);
+        let images = images.into_iter().map(|image| (image, turn));
         let open = found.open.into_iter().chain(images).collect();
-        self.put((branch, tag), &blob, &open, &mut listener)?;
-        Ok(Some(Claimed { at: now, before: found.state }))
+        self.guard().turn = Some(turn);
+        self.put((branch, tag), &blob, open, &mut listener)
     }
 
     /// What is in the registry now.
@@ -198,46 +217,61 @@ impl Remote {
         tag: &str,
         listener: &mut Listener<'_>,
     ) -> Result<Found, RegistryError> {
-        match self.artefact(branch, tag, listener)? {
-            Some(manifest) => self.read(branch, &manifest, listener),
-            // A new branch goes on from its base.
-            None => match branch.base.as_ref() {
-                Some(base) => match self.artefact(branch, base, listener)? {
-                    Some(manifest) => self.read(branch, &manifest, listener),
-                    None => Ok(Found::default()),
-                },
-                None => Ok(Found::default()),
-            },
+        if let Some(manifest) = self.artefact(branch, tag, listener)? {
+            return self.read(branch, &manifest, listener);
+        }
+        // A new branch goes on from its base, whose runs are no business of ours.
+        let Some(base) = &branch.base else { return Ok(Found::default()) };
+        match self.artefact(branch, base, listener)? {
+            Some(manifest) => {
+                Ok(Found { open: Open::new(), ..self.read(branch, &manifest, listener)? })
+            }
+            None => Ok(Found::default()),
         }
     }
 
-    /// The commit for which tags are moved now, if it is later than ours.
-    pub(crate) fn is_behind(
+    /// Who moves the tags of an image now.
+    pub(crate) fn turn(
         &self,
+        image: &ImageName,
         listener: &mut Listener<'_>,
-    ) -> Result<Option<String>, RegistryError> {
-        let Some((branch, tag)) = self.own() else { return Ok(None) };
-        let Some(head) = branch.head.as_ref().filter(|_| !branch.allows_older) else {
-            return Ok(None);
+    ) -> Result<Turn, RegistryError> {
+        self.look(listener)?;
+        let guard = self.guard();
+        let Some(turn) = guard.turn.filter(|_| guard.ahead.is_none()) else {
+            return Ok(guard.ahead.clone().map_or(Turn::Ours, Turn::Later));
         };
+        let last = guard.open.iter().filter(|(it, _)| it == image).map(|(_, turn)| *turn).max();
+        Ok(if last == Some(turn) { Turn::Ours } else { Turn::Others })
+    }
+
+    /// Looks whether the state was written by somebody else, and what that means for us.
+    fn look(&self, listener: &mut Listener<'_>) -> Result<(), RegistryError> {
+        let Some((branch, tag)) = self.own() else { return Ok(()) };
         let reference = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
         let now = found(self.registry.find(&reference, listener.watch()))?.map(|it| it.digest);
-        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        if guard.seen != now || now.is_none() {
-            let manifest = self.artefact(branch, tag, listener)?;
-            let artefact = manifest.and_then(|it| {
-                Some((serde_json::from_slice::<Artefact>(&it.bytes).ok()?.annotations, it.digest))
-            });
-            let (claim, digest) = artefact.unzip();
-            guard.ahead =
-                claim.and_then(|claim| ahead(&claim, (branch, head), self.origin.source.as_ref()));
-            guard.seen = digest;
+        if now.is_none() || self.guard().seen == now {
+            return Ok(());
         }
-        Ok(guard.ahead.clone())
+        let Some(manifest) = self.artefact(branch, tag, listener)? else { return Ok(()) };
+        let artefact = serde_json::from_slice::<Artefact>(&manifest.bytes).ok();
+        let Some(artefact) = artefact else { return Ok(()) };
+        let open = self.open(branch, &artefact.layers, listener)?.unwrap_or_default();
+        let head = branch.head.as_ref().filter(|_| !branch.allows_older);
+        let source = self.origin.source.as_ref();
+        let ahead = head.and_then(|head| ahead(&artefact.annotations, (branch, head), source));
+        let mut guard = self.guard();
+        (guard.open, guard.ahead, guard.seen) = (open, ahead, Some(manifest.digest));
+        Ok(())
     }
 
-    /// Writes the state of the branch: the newest one in the registry with what is new. Records of images that are not in `known` and older than `oldest`, in
-    /// milliseconds since the Unix epoch, are dropped.
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the state of the branch: the newest one in the registry with what is new. Records of
+    /// images that are not in `known` and older than `oldest`, in milliseconds since the Unix epoch,
+    /// are dropped.
     pub(crate) fn write_state(
         &self,
         news: &News<'_>,
@@ -245,28 +279,28 @@ impl Remote {
         mut listener: Listener<'_>,
     ) -> Result<(), RegistryError> {
         let Some((branch, tag)) = self.own() else { return Ok(()) };
-        if self.is_behind(&mut listener)?.is_some() {
-            return Ok(());
-        }
+        let Some(turn) = self.guard().turn else { return Ok(()) };
         let newest = self.newest(branch, tag, &mut listener)?;
         let mut state = newest.state.clone();
-        let Claimed { at, before } = &news.claimed;
-        // Somebody else has written what he pushed meanwhile: whose tags are the last is not known.
-        let is_ours = |image: &ImageName| before.get(image) == newest.state.get(image);
+        // Whose turn came later will say itself what is there.
+        let is_ours = |image: &ImageName| {
+            let turns = newest.open.iter().filter(|(it, _)| it == image);
+            turns.map(|(_, turn)| *turn).max() == Some(turn) && !news.unsettled.contains(image)
+        };
         let new = news.records.iter().filter(|(image, _)| is_ours(image));
         state.extend(new.map(|(image, record)| (image.clone(), Arc::clone(record))));
         state.retain(|image, record| known(image) || record.finished >= oldest);
-        let is_open = |(image, since): &(ImageName, u64)| {
-            let is_settled = is_ours(image) && !news.unsettled.contains(image);
-            let is_dead = since + LONGEST < *at && news.records.contains_key(image);
-            !(is_settled && (since == at || is_dead))
+        // Where our tags are the last, those who began earlier are dead, or leave them alone.
+        let is_closed = |(image, of): &(ImageName, u64)| {
+            let is_settled = is_ours(image) && news.records.contains_key(image);
+            is_settled || *of == turn && !news.unsettled.contains(image)
         };
-        let open = newest.open.iter().filter(|it| is_open(it)).cloned().collect();
+        let open = newest.open.iter().filter(|it| !is_closed(it)).cloned().collect();
         let blob = match newest.blob {
             Some(blob) if state == newest.state => blob,
             _ => self.send_state(branch, &state, &mut listener)?,
         };
-        self.put((branch, tag), &blob, &open, &mut listener)
+        self.put((branch, tag), &blob, open, &mut listener)
     }
 
     /// The branch whose state is written, and its tag.
@@ -290,14 +324,14 @@ impl Remote {
         &self,
         (branch, tag): (&Branch, &str),
         (blob, size): &Blob,
-        open: &Open,
+        open: Open,
         listener: &mut Listener<'_>,
     ) -> Result<(), RegistryError> {
         self.send(&branch.repository, note::EMPTY, listener)?;
         let mut layers =
             vec![json!({ "mediaType": state::MEDIA_TYPE, "digest": blob, "size": size })];
         if !open.is_empty() {
-            let bytes = state::encode_open(open);
+            let bytes = state::encode_open(&open);
             let digest = self.send(&branch.repository, &bytes, listener)?;
             let size = bytes.len();
             layers.push(json!({ "mediaType": state::OPEN_TYPE, "digest": digest, "size": size }));
@@ -313,9 +347,9 @@ impl Remote {
         let bytes = manifest.to_string().into_bytes();
         let to = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
         self.registry.put_manifest(&to, (note::MANIFEST, &bytes), listener.watch())?;
-        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.seen = Some(OciDigest::of_content(&bytes));
-        guard.ahead = None;
+        let mut guard = self.guard();
+        (guard.seen, guard.ahead) = (Some(OciDigest::of_content(&bytes)), None);
+        guard.open = open;
         Ok(())
     }
 }

@@ -3,7 +3,6 @@
 //! First the image under its key tag, then the note beside it, then the tags that people use: so a
 //! key tag with a note is whole, and a tag never points at what nobody can find again.
 
-use std::collections::BTreeSet;
 use std::sync::mpsc::Sender;
 
 use crate::digest::OciDigest;
@@ -12,6 +11,7 @@ use crate::event::Failure;
 use crate::history::{Output, Record};
 use crate::published;
 use crate::registry::RegistryError;
+use crate::remote::branch::Turn;
 use crate::remote::{Listener, Remote, is_denied};
 use crate::run::job::{Job, Push};
 use crate::run::work::{Failed, LogWriter, Message, Shared, is_transient, patiently, with_causes};
@@ -23,6 +23,8 @@ pub(crate) struct Sent {
     pub(crate) references: Vec<String>,
     /// What it is called by there, where that was asked.
     pub(crate) manifest: Option<OciDigest>,
+    /// Whether these are all that were wanted.
+    pub(crate) is_whole: bool,
 }
 
 /// Looks for an earlier build of a key in its registry. Where that cannot be asked it is said, and
@@ -66,8 +68,11 @@ pub(super) fn push(shared: Shared<'_>, push: &Push, sender: &Sender<Message>) {
     });
     let sent = patiently(shared, &push.image, sender, || match shared.remote {
         Some(remote) => Sending { shared, push, remote, writer: &mut writer }.publish(),
-        None => send(shared, push, &push.references, &mut writer)
-            .map(|()| Sent { references: push.references.clone(), manifest: None }),
+        None => send(shared, push, &push.references, &mut writer).map(|()| Sent {
+            references: push.references.clone(),
+            manifest: None,
+            is_whole: true,
+        }),
     });
     let result = match sent {
         Ok(sent) => Ok(sent),
@@ -122,11 +127,12 @@ impl Sending<'_, '_, '_> {
         let mut sent: Vec<String> = is_new.then(|| key_reference.clone()).into_iter().collect();
         let tags: Vec<String> =
             references.iter().filter(|reference| *reference != key_reference).cloned().collect();
-        if self.may_move(&tags)? {
+        let tags_move = tags.is_empty() || self.may_move(&tags)?;
+        if tags_move {
             self.ask(|remote, listener| remote.point(source, &tags, listener))?;
             sent.splice(0..0, tags);
         }
-        Ok(Sent { references: sent, manifest: Some(manifest) })
+        Ok(Sent { references: sent, manifest: Some(manifest), is_whole: tags_move })
     }
 
     /// Has the engine send what is in its store under the key tag; what the registry calls it.
@@ -158,23 +164,22 @@ impl Sending<'_, '_, '_> {
         Some((base.name.clone(), digest))
     }
 
-    /// Whether tags may move: they stay where a later commit has put them.
+    /// Whether tags may move: they stay where a later commit, or a later run, puts them.
     fn may_move(&mut self, tags: &[String]) -> Result<bool, EngineError> {
-        if tags.is_empty() {
-            return Ok(false);
+        let image = &self.push.image;
+        let turn = self.ask(|remote, mut listener| remote.turn(image, &mut listener))?;
+        let tags: Vec<&str> = tags.iter().filter_map(|it| Some(it.rsplit_once(':')?.1)).collect();
+        let tags = tags.join(", ");
+        match turn {
+            Turn::Ours => return Ok(true),
+            Turn::Later(commit) => self.writer.progress(Progress::Warning(format!(
+                "the branch has moved on to {commit:.12}: tag {tags} stays; `--allow-older` moves it"
+            ))),
+            Turn::Others => self.writer.progress(Progress::Log(format!(
+                "a run that began later pushes it, too: it moves tag {tags}"
+            ))),
         }
-        let ahead = self.ask(|remote, mut listener| remote.is_behind(&mut listener))?;
-        if let Some(commit) = &ahead {
-            let tags: BTreeSet<&str> =
-                tags.iter().filter_map(|it| Some(it.rsplit_once(':')?.1)).collect();
-            let tags: Vec<&str> = tags.into_iter().collect();
-            let text = format!(
-                "the branch has moved on to {commit:.12}: tag {} stays; `--allow-older` moves it",
-                tags.join(", ")
-            );
-            self.writer.progress(Progress::Warning(text));
-        }
-        Ok(ahead.is_none())
+        Ok(false)
     }
 
     /// Asks a registry; what it has to say meanwhile is a warning.

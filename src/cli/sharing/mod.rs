@@ -6,8 +6,8 @@ mod branch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
 use crate::cancel::Cancel;
@@ -25,7 +25,7 @@ use crate::plan::{Decision, Plan};
 use crate::published::note::Origin;
 use crate::published::{self, Published};
 use crate::registry::RegistryError;
-use crate::remote::branch::{Claimed, Found, News};
+use crate::remote::branch::{Found, News};
 use crate::remote::{Access, Caches, Listener, Remote, is_denied};
 use crate::{clock, run};
 
@@ -46,8 +46,6 @@ pub(crate) struct Asked {
 /// Registries, and what was found there in the beginning.
 pub(crate) struct Shared {
     pub(crate) remote: Remote,
-    /// What others were told in the beginning.
-    claimed: Mutex<Option<Claimed>>,
 }
 
 impl Asked {
@@ -92,7 +90,7 @@ impl Shared {
             let published = Published::new((state, &open), remote.has_state(), asked.push);
             session.published = Some(published);
         }
-        Ok(Some(Self { remote, claimed: Mutex::default() }))
+        Ok(Some(Self { remote }))
     }
 
     /// Tells the ledger of the images that it knows nothing of.
@@ -165,34 +163,29 @@ impl Shared {
     ) -> Result<(), Failure> {
         let say = &mut |note: String| warn(&note);
         let names = plan.work().map(|step| session.loaded.graph.name(step.image).clone());
-        match self.remote.claim(names.collect(), clock::now(), Listener { cancel, say }) {
+        match self.remote.claim(names.collect(), Listener { cancel, say }) {
             Err(error) if is_denied(&error) => {
                 warn(&format!("the state of the branch cannot be written: {error}"));
+                Ok(())
             }
-            claimed => *lock(&self.claimed) = claimed?,
+            claimed => Ok(claimed?),
         }
-        Ok(())
     }
 
     /// Writes the state of the branch after a run. What cannot be written costs others some
     /// questions: it is said, and no failure.
     pub(crate) fn leave(&self, session: &Session, outcome: &run::Outcome) {
-        let Some(claimed) = lock(&self.claimed).take() else { return };
         // The run may have been interrupted; what it did shall be known all the same.
         let cancel = &Cancel::default();
         let say = &mut |note: String| warn(&note);
         let known = |image: &ImageName| session.loaded.graph.find(image.as_str()).is_some();
         let oldest = clock::now().saturating_sub(KEPT);
-        let news = News { claimed, records: &outcome.published, unsettled: &outcome.unsettled };
+        let news = News { records: &outcome.published, unsettled: &outcome.unsettled };
         let written = self.remote.write_state(&news, (&known, oldest), Listener { cancel, say });
         if let Err(error) = written {
             warn(&format!("the state of the branch cannot be written: {error}"));
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The state of the branch. A registry that denies it may only lack it: that is said, and every

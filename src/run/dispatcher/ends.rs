@@ -234,7 +234,9 @@ impl<'a> Dispatcher<'a, '_> {
                 self.current[id.index()] = Some(Arc::clone(&there));
                 self.run.ledger.append([ledger::Entry::Recorded(Arc::clone(&there))])?;
             }
-            self.published.insert(image.clone(), there);
+            if sent.is_whole {
+                self.published.insert(image.clone(), there);
+            }
         }
         if !is_remote {
             let (output, references) = (record.output.id.clone(), sent.references.clone());

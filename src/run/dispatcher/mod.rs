@@ -14,6 +14,7 @@ use crate::context::Entry;
 use crate::digest::Digest;
 use crate::engine::Cancel;
 use crate::event::{self, Summary, What};
+use crate::fingerprint;
 use crate::fingerprint::reason::Reason;
 use crate::graph::{Edge, Image};
 use crate::history::{Ended, Record};
@@ -27,7 +28,6 @@ use crate::run::summary::{self, Finished};
 use crate::run::work::{self, Failed, Message, Shared};
 use crate::run::{Held, Options, Outcome, Run};
 use crate::schedule::Schedule;
-use crate::{fingerprint, published};
 
 /// How often a raised cancel is looked for while nothing happens.
 const TICK: Duration = Duration::from_millis(50);
