@@ -7,6 +7,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache::Cache;
+pub use crate::cli::promote::arguments::Promote;
 use crate::cli::selection::Selection;
 pub use crate::cli::update::arguments::Update;
 pub use crate::cli::watch::args::Watch;
@@ -135,6 +136,8 @@ pub enum Verb {
     Rebuild(Rebuild),
     /// Pin images from outside in imgraph.lock to what their tags point at now
     Update(Update),
+    /// Point tags of another repository at images that are pushed, without moving their bytes
+    Promote(Promote),
     /// Build again whenever a file is saved, until told to end
     Watch(Watch),
     /// Show what a rebuild would do, and why

@@ -20,6 +20,7 @@ mod look;
 mod naming;
 mod options;
 mod prepare;
+mod promote;
 mod push;
 mod rebuild;
 mod registry;
