@@ -34,6 +34,7 @@ pub mod history;
 pub mod affected;
 pub mod policy;
 pub mod plan;
+pub mod shard;
 pub mod schedule;
 pub mod event;
 

@@ -23,6 +23,7 @@ mod rebuild;
 mod registries;
 mod session;
 mod settled;
+mod shards;
 mod update;
 mod watch;
 mod why;

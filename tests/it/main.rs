@@ -27,6 +27,7 @@ mod registry;
 mod scale;
 mod selection;
 mod settled;
+mod shards;
 mod support;
 mod update;
 mod watch;
