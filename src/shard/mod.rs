@@ -8,8 +8,10 @@
 //! Images that build on one another stay together, unless together they are more than one machine's
 //! share: then the lowest of them go to a stage of their own, and what falls apart without them is
 //! looked at again. Each further stage costs the time in which machines come up, so there are as few
-//! as that time is worth. Within a stage the largest part goes first, to who has least to do.
+//! as that time is worth. Within a stage the largest part goes first, to who has least to do, but what
+//! stands on the same parents stays together as long as that makes no shard larger than the others.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::ImageGraph;
@@ -42,6 +44,15 @@ pub struct Work {
 
 /// A part of the work, by number, ascending: parents first.
 type Part = Vec<usize>;
+
+/// What a shard has got so far.
+#[derive(Clone, Debug, Default)]
+struct Load {
+    weight: u64,
+    part: Part,
+    /// What that stands on.
+    parents: BTreeSet<usize>,
+}
 
 impl Work {
     /// These images of a graph, with what each takes.
@@ -131,19 +142,29 @@ impl Work {
         (trunk, whole)
     }
 
-    /// Spreads pieces over so many shards; those that get nothing are left out.
+    /// Spreads pieces over so many shards; those that get nothing are left out. The largest go first,
+    /// each to who has a piece on the same parents and room for one more, else to who has least to do.
     fn pack(&self, mut pieces: Vec<Part>, shards: usize) -> Vec<Part> {
-        pieces.sort_by_key(|piece| (std::cmp::Reverse(self.weight(piece)), piece.first().copied()));
-        let mut packed: Vec<(u64, Part)> = vec![(0, Part::new()); shards.min(pieces.len())];
+        pieces.sort_by_key(|piece| (Reverse(self.weight(piece)), piece.first().copied()));
+        let mut packed: Vec<Load> = vec![Load::default(); shards.min(pieces.len())];
+        let sum = pieces.iter().fold(0_u64, |sum, it| sum.saturating_add(self.weight(it)));
+        let fair = sum.div_ceil(u64::try_from(packed.len().max(1)).unwrap_or(u64::MAX));
         for piece in pieces {
             let weight = self.weight(&piece);
-            // The first of those that have least to do.
-            if let Some((load, part)) = packed.iter_mut().min_by_key(|(load, _)| *load) {
-                *load = load.saturating_add(weight);
-                part.extend(piece);
+            let parents: BTreeSet<usize> =
+                piece.iter().flat_map(|it| &self.parents[*it]).copied().collect();
+            let has_room = |load: &Load| load.weight.saturating_add(weight) <= fair;
+            let is_near = |load: &Load| parents.iter().any(|it| load.parents.contains(it));
+            let near = packed.iter().position(|load| has_room(load) && is_near(load));
+            let least = || (0..packed.len()).min_by_key(|at| packed[*at].weight);
+            if let Some(at) = near.or_else(least) {
+                let load = &mut packed[at];
+                load.weight = load.weight.saturating_add(weight);
+                load.part.extend(piece);
+                load.parents.extend(parents);
             }
         }
-        let parts = packed.into_iter().map(|(_, mut part)| {
+        let parts = packed.into_iter().map(|Load { mut part, .. }| {
             part.sort_unstable();
             part
         });
