@@ -1,5 +1,6 @@
 //! `imgraph promote`: what is pushed gets its tags in other repositories.
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::docs;
@@ -227,4 +228,18 @@ fn json_of_the_documents_has_the_fields_of_the_program() {
     let json: Value = said.json();
     assert_eq!(json["images"][0]["blobs"]["mounted"], 2);
     docs::compare(&docs::blocks_of("docs/json.md"), "promote", &json);
+}
+
+#[test]
+fn a_promotion_can_be_interrupted() {
+    let world = World::new();
+    // It goes on trying, and says so.
+    let busy = Fault::Answer(Response::refusal(503, "UNAVAILABLE", "later"));
+    world.registry.front.spoils(usize::MAX, busy, |it| it.method == "HEAD");
+    let to = world.registry.name("prod");
+    let mut running = world.tree.start(&format!("promote --to {to} base"));
+    running.wait_for_words("asking again");
+    running.signal(Signal::INT);
+    running.finish().exits(130).never_mentions("error:").prints("1 not moved\n");
+    assert_eq!(world.writes(), 0);
 }

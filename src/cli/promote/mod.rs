@@ -111,10 +111,10 @@ impl Promotion<'_> {
         let cancel = self.cancel;
         let source = route.source.as_ref().map_err(|why| End::Unknown(why.clone()))?;
         let found = self.registry.find(source, Watch { cancel, say: &mut *say });
-        let digest = found.map_err(End::Failed)?.digest;
+        let digest = found.map_err(End::of)?.digest;
         let tags = (&*route.tags, &digest);
         let lacking = self.registry.lacking(&route.target, tags, Watch { cancel, say });
-        Ok((digest.clone(), lacking.map_err(End::Failed)?))
+        Ok((digest.clone(), lacking.map_err(End::of)?))
     }
 
     /// Moves what has to be moved, parents before what stands on them; nothing on what has failed.
@@ -133,12 +133,11 @@ impl Promotion<'_> {
                 let row = &mut rows[at];
                 row.end = match end {
                     Ok(copied) => End::Promoted(copied),
-                    Err(RegistryError::Cancelled) => End::Open,
-                    Err(error) => {
-                        failed.insert(row.route.image);
-                        End::Failed(error)
-                    }
+                    Err(error) => End::of(error),
                 };
+                if row.has_failed() {
+                    failed.insert(row.route.image);
+                }
             }
             if self.cancel.is_raised() {
                 return;
@@ -156,6 +155,16 @@ impl Promotion<'_> {
             scratch: &self.session.state,
         };
         self.registry.copy(&route, Watch { cancel: self.cancel, say })
+    }
+}
+
+impl End {
+    /// What an error means. An image whose turn was cut short has not failed.
+    fn of(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Cancelled => Self::Open,
+            error => Self::Failed(error),
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl Report<'_> {
     fn word(&self, row: &Row) -> Option<(&'static str, Tone)> {
         match &row.end {
             End::Promoted(_) => Some(("promoted", Tone::Good)),
-            End::Open if self.is_dry => Some(("promote", Tone::Good)),
+            End::Open if self.is_dry && !self.is_interrupted => Some(("promote", Tone::Good)),
             End::Open | End::Unchanged | End::Unknown(_) | End::Failed(_) => None,
         }
     }
@@ -80,7 +80,8 @@ impl Report<'_> {
             let verb = sentence::is_or_are(unchanged);
             return format!("nothing to do: {images} {verb} there under all tags\n");
         }
-        let open = if self.is_dry { "to promote" } else { "not moved" };
+        let is_dry = self.is_dry && !self.is_interrupted;
+        let open = if is_dry { "to promote" } else { "not moved" };
         let parts = [
             (count(|end| matches!(end, End::Promoted(_))), "promoted"),
             (count(|end| matches!(end, End::Open)), open),
