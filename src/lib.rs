@@ -35,6 +35,7 @@ pub mod published;
 pub mod affected;
 pub mod policy;
 pub mod plan;
+pub mod shard;
 pub mod schedule;
 pub mod event;
 

@@ -7,8 +7,10 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache::Cache;
+pub use crate::cli::affected::arguments::{Affected, AffectedFormat};
+pub use crate::cli::promote::arguments::Promote;
 use crate::cli::selection::Selection;
-pub use crate::cli::sharing::args::Sharing;
+pub use crate::cli::remote::args::Sharing;
 pub use crate::cli::update::arguments::Update;
 pub use crate::cli::watch::args::Watch;
 use crate::image::Platform;
@@ -137,6 +139,8 @@ pub enum Verb {
     Rebuild(Rebuild),
     /// Pin images from outside in imgraph.lock to what their tags point at now
     Update(Update),
+    /// Point tags of another repository at images that are pushed, without moving their bytes
+    Promote(Promote),
     /// Build again whenever a file is saved, until told to end
     Watch(Watch),
     /// Show what a rebuild would do, and why
@@ -159,23 +163,6 @@ pub enum Verb {
     Doctor(Doctor),
     /// Print a script that completes commands in a shell
     Completions(Completions),
-}
-
-/// List the images that differ from another revision, and what depends on them
-///
-/// Compares the work tree with the commit at which this branch left the revision: that of `--since`,
-/// else the one that the CI service names, else origin/HEAD. No engine and no earlier build is needed.
-#[derive(Clone, Debug, Args)]
-pub struct Affected {
-    /// Which images
-    #[command(flatten)]
-    pub selection: Selection,
-    /// As JSON
-    #[arg(long)]
-    pub json: bool,
-    /// End with 1 if there is any
-    #[arg(long)]
-    pub exit_code: bool,
 }
 
 /// Bring images up to date
@@ -205,7 +192,7 @@ pub struct Rebuild {
     #[command(flatten)]
     pub sharing: Sharing,
     /// Only what the last run did not finish: failed, blocked and not reached images
-    #[arg(long, value_enum, value_name = "RUN", conflicts_with_all = ["selectors", "dry_run"])]
+    #[arg(long, value_enum, value_name = "RUN", conflicts_with_all = ["selectors", "dry_run", "shard"])]
     pub rerun: Option<RunName>,
     /// How many builds run at once: a number, or a share of the cores such as 50%
     #[arg(short, long, value_name = "N", env = "IMGRAPH_JOBS")]

@@ -7,6 +7,7 @@ pub mod selection;
 pub mod settings;
 
 mod affected;
+mod at_once;
 mod carry;
 mod check;
 mod completions;
@@ -17,11 +18,13 @@ mod init;
 mod inputs;
 mod ls;
 mod plan;
+mod promote;
 mod rebuild;
 mod registries;
+pub mod remote;
 mod session;
 mod settled;
-pub mod sharing;
+mod shards;
 mod update;
 mod watch;
 mod why;
@@ -71,6 +74,7 @@ fn dispatch(verb: &Verb, settings: &Settings) -> Result<u8, Failure> {
     match verb {
         Verb::Rebuild(arguments) => rebuild::run(arguments, settings),
         Verb::Update(arguments) => update::run(arguments, settings),
+        Verb::Promote(arguments) => promote::run(arguments, settings),
         Verb::Watch(arguments) => watch::run(arguments, settings),
         Verb::Plan(arguments) => plan::run(arguments, settings),
         Verb::Why(arguments) => why::run(arguments, settings),

@@ -13,7 +13,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::selection::Selection;
 use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{Settings, write};
-use crate::cli::sharing::{self, Shared};
+use crate::cli::remote::{self, Shared};
 use crate::engine::Engine;
 use crate::gather::inputs;
 use crate::gather::stat::Keep;
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Fai
     let preview = Preview {
         selection: &arguments.selection,
         force: arguments.force,
-        sharing: sharing::Asked {
+        sharing: remote::Asked {
             caches: arguments.cache,
             push: arguments.push,
             allow_older: false,
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Fai
 pub(crate) struct Preview<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) force: bool,
-    pub(crate) sharing: sharing::Asked,
+    pub(crate) sharing: remote::Asked,
     pub(crate) verbose: u8,
 }
 

@@ -20,7 +20,7 @@ use crate::cli::plan::Preview;
 use crate::cli::session::{Planned, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{self, Settings, write};
 use crate::cli::settled::{self, Answers, Found, Settled};
-use crate::cli::sharing::{self, Shared};
+use crate::cli::remote::{self, Shared};
 use crate::clock::{self, Timer};
 use crate::digest::Digest;
 use crate::event::{Event, Summary, What};
@@ -268,8 +268,8 @@ fn say_unsettled(session: &Session) {
     }
 }
 
-fn sharing(arguments: &Rebuild) -> sharing::Asked {
-    sharing::Asked {
+fn sharing(arguments: &Rebuild) -> remote::Asked {
+    remote::Asked {
         caches: arguments.sharing.cache,
         push: arguments.building.push,
         allow_older: arguments.sharing.allow_older,

@@ -1,5 +1,8 @@
 //! Which images a verb is about, as it is typed.
 
+use std::fmt;
+use std::str::FromStr;
+
 use clap::Args;
 
 /// Which images.
@@ -26,12 +29,46 @@ pub struct Selection {
     /// The same for the revision that the CI service names, or origin/HEAD
     #[arg(long)]
     pub affected: bool,
+    /// Of these only the Kth of N parts that take nearly the same time
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Portion>,
     /// Without the stale ancestors that the selection needs
     #[arg(long)]
     pub only: bool,
     /// Fail with exit code 4 if nothing is selected
     #[arg(long)]
     pub fail_if_no_match: bool,
+}
+
+/// One of several parts of a selection: `2/5`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portion {
+    /// Which, from 1 on.
+    pub number: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+/// The most parts that a selection has.
+const MOST: usize = 1000;
+
+impl FromStr for Portion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(number, of)| {
+            Some(Self { number: number.trim().parse().ok()?, of: of.trim().parse().ok()? })
+        });
+        let is_one = |it: &Self| (1..=it.of).contains(&it.number) && it.of <= MOST;
+        let wrong = || format!("one of at most {MOST} parts, such as 2/5, the first is 1/5");
+        parsed.filter(is_one).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Portion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
 }
 
 impl Selection {

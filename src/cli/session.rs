@@ -11,6 +11,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::selection::Selection;
 use crate::cli::settings::{Settings, write};
 use crate::cli::settled::Answers;
+use crate::cli::shards;
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
@@ -163,6 +164,9 @@ impl Session {
         if let Some(revision) = affected::revision(selection, self, settings)? {
             let affected = Affected::since(&revision, self)?;
             asked.retain(|id| affected.images.contains_key(id));
+        }
+        if let Some(portion) = selection.shard {
+            asked = shards::narrow(self, &asked, portion)?;
         }
         if asked.is_empty() && selection.fail_if_no_match {
             return Err(Failure::new(Exit::NO_MATCH, "no image is selected"));

@@ -18,7 +18,7 @@ use crate::registry::manifests::LARGEST_DOCUMENT;
 
 /// A blob that has come in part.
 struct Arriving<'a> {
-    to: &'a mut dyn Write,
+    to: &'a mut (dyn Write + Send),
     hasher: OciHasher,
     bytes: u64,
 }

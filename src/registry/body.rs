@@ -27,12 +27,30 @@ pub(crate) enum Payload {
     /// A part of a file.
     Part {
         /// Which file.
-        path: Arc<PathBuf>,
+        file: OnDisk,
         /// Where it begins.
         from: u64,
         /// How many bytes.
         length: u64,
     },
+}
+
+/// A file that is sent.
+#[derive(Clone, Debug)]
+pub(crate) enum OnDisk {
+    /// By its name; opened for every request.
+    Path(Arc<PathBuf>),
+    /// An open one, which need not have a name.
+    Open(Arc<File>),
+}
+
+impl OnDisk {
+    fn open(&self) -> io::Result<Arc<File>> {
+        match self {
+            Self::Path(path) => File::open(&**path).map(Arc::new),
+            Self::Open(file) => Ok(Arc::clone(file)),
+        }
+    }
 }
 
 impl Payload {
@@ -50,12 +68,12 @@ impl Payload {
         let source = match self {
             Self::Nothing => Source::Bytes(Bytes::new()),
             Self::Bytes(bytes) => Source::Bytes(bytes.clone()),
-            Self::Part { path, from, length } => {
+            Self::Part { file, from, length } => {
                 // A disk may be slow; other connections are not to wait for it.
                 let (sender, receiver) = mpsc::channel(2);
-                let (path, mut from, end) = (Arc::clone(path), *from, from + length);
+                let (file, mut from, end) = (file.clone(), *from, from + length);
                 tokio::task::spawn_blocking(move || {
-                    let file = File::open(&*path);
+                    let file = file.open();
                     while from < end {
                         let file = file.as_ref().map_err(|error| io::Error::from(error.kind()));
                         let piece = file.and_then(|file| piece(file, from, end));

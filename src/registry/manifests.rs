@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::digest::OciDigest;
 use crate::reference::Reference;
+use crate::registry::auth::Scope;
 use crate::registry::body::Payload;
 use crate::registry::call::{Answered, Ask, Repository, To};
 use crate::registry::error::{RegistryError, Trouble};
@@ -53,9 +54,13 @@ struct Typed {
 }
 
 impl Repository {
-    /// What a reference points at.
-    pub(crate) async fn find(&self, reference: &Reference) -> Result<Found, RegistryError> {
-        let ask = self.manifest_ask(Method::HEAD, reference);
+    /// What a reference points at; asked by who may do what is in the scope.
+    pub(crate) async fn find(
+        &self,
+        reference: &Reference,
+        scope: Scope,
+    ) -> Result<Found, RegistryError> {
+        let ask = Ask { scope, ..self.manifest_ask(Method::HEAD, reference) };
         let found = self.patiently(async || {
             let answered = self.attempt(&ask).await?;
             let digest = self.named(&answered, &ask.what)?;

@@ -11,6 +11,7 @@
 //! | `challenge`, `auth` | what it wants to be shown; logins and tokens |
 //! | `call`, `location`, [`error`] | one question: redirects, tries, and what an answer means |
 //! | [`manifests`], `blobs`, [`upload`], `tags` | the questions |
+//! | [`copy`] | an image from one repository to another |
 //! | `cache` | documents that never change, on this machine |
 //!
 //! It is our own on hyper, which is here for BuildKit anyway: a client crate would bring a second
@@ -22,6 +23,7 @@ mod body;
 mod cache;
 mod call;
 mod challenge;
+pub mod copy;
 pub mod error;
 mod host;
 mod location;
@@ -48,6 +50,7 @@ use crate::layers::RegistryTerms;
 use crate::reference::Reference;
 use crate::registry::cache::Cache;
 use crate::registry::call::{Client, Repository};
+use crate::registry::copy::{Copied, Route};
 pub use crate::registry::error::RegistryError;
 use crate::registry::host::Terms;
 use crate::registry::manifests::{Found, Manifest};
@@ -135,7 +138,9 @@ impl Registry {
 
     /// What a reference points at now.
     pub fn find(&self, reference: &Reference, watch: Watch<'_>) -> Result<Found, RegistryError> {
-        self.wait(reference, watch, async |repository| repository.find(reference).await)
+        self.wait(reference, watch, async |repository| {
+            repository.find(reference, repository.reading()).await
+        })
     }
 
     /// The manifest or index that a reference points at.
@@ -190,6 +195,26 @@ impl Registry {
         watch: Watch<'_>,
     ) -> Result<Vec<Sent>, RegistryError> {
         self.wait(reference, watch, async |repository| repository.send(parcels).await)
+    }
+
+    /// Copies an image from one repository to another, or to other tags of the same one.
+    pub fn copy(&self, route: &Route<'_>, watch: Watch<'_>) -> Result<Copied, RegistryError> {
+        self.wait(route.to, watch, async |target| {
+            let source = target.client.repository(route.from, target.notes.clone())?;
+            source.copy(target, route).await
+        })
+    }
+
+    /// Which of these tags of the repository of a reference do not point at a digest.
+    pub fn lacking(
+        &self,
+        reference: &Reference,
+        (tags, digest): (&[String], &OciDigest),
+        watch: Watch<'_>,
+    ) -> Result<Vec<String>, RegistryError> {
+        self.wait(reference, watch, async |repository| {
+            repository.lacking(reference, (tags, digest)).await
+        })
     }
 
     /// The tags of the repository of a reference, sorted.

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::digest::OciDigest;
 use crate::registry::auth::escaped;
-use crate::registry::body::Payload;
+use crate::registry::body::{OnDisk, Payload};
 use crate::registry::call::{Answered, Ask, Repository, To};
 use crate::registry::error::{RegistryError, Trouble};
 use crate::registry::location::Location;
@@ -53,10 +53,19 @@ pub enum Sent {
     Uploaded,
 }
 
-/// How a mount ended that was no failure.
-enum Mount {
-    Done,
-    Begun(Location),
+/// What a blob takes to be in a repository.
+pub(crate) enum Need {
+    /// Nothing more: it is there, or was mounted.
+    Nothing(Sent),
+    /// Its bytes, perhaps in an upload that was begun already.
+    Bytes(Option<Location>),
+}
+
+/// The bytes of a blob.
+pub(crate) struct Load {
+    pub(crate) digest: OciDigest,
+    pub(crate) size: u64,
+    pub(crate) file: OnDisk,
 }
 
 impl Repository {
@@ -80,31 +89,39 @@ impl Repository {
     }
 
     async fn send_one(&self, parcel: &Parcel) -> Result<Sent, RegistryError> {
-        // Who is about to write asks with the same token.
-        if self.has_blob(&parcel.digest, self.writing()).await? {
-            return Ok(Sent::There);
-        }
-        let elsewhere = self.seen_elsewhere(&parcel.digest);
-        let elsewhere =
-            elsewhere.or_else(|| parcel.elsewhere.iter().find(|path| **path != self.path).cloned());
-        let begun = match elsewhere {
-            Some(from) => match self.mount(&parcel.digest, &from).await? {
-                Some(Mount::Done) => {
-                    self.note_seen(&parcel.digest);
-                    return Ok(Sent::Mounted);
-                }
-                Some(Mount::Begun(at)) => Some(at),
-                None => None,
-            },
-            None => None,
+        let begun = match self.without_bytes(&parcel.digest, &parcel.elsewhere).await? {
+            Need::Nothing(sent) => return Ok(sent),
+            Need::Bytes(begun) => begun,
         };
-        self.upload(parcel, begun).await?;
-        self.note_seen(&parcel.digest);
+        let file = OnDisk::Path(Arc::new(parcel.path.clone()));
+        let load = Load { digest: parcel.digest.clone(), size: parcel.size, file };
+        self.upload(&load, begun).await?;
         Ok(Sent::Uploaded)
     }
 
-    /// Has the registry take a blob from another repository; none where we may not read that one.
-    async fn mount(&self, digest: &OciDigest, from: &str) -> Result<Option<Mount>, RegistryError> {
+    /// Tries to have a blob without sending its bytes: it may be there, or in a repository of the
+    /// same registry.
+    pub(crate) async fn without_bytes(
+        &self,
+        digest: &OciDigest,
+        elsewhere: &[String],
+    ) -> Result<Need, RegistryError> {
+        // Who is about to write asks with the same token.
+        if self.has_blob(digest, self.writing()).await? {
+            return Ok(Need::Nothing(Sent::There));
+        }
+        let seen = self.seen_elsewhere(digest);
+        let from = seen.or_else(|| elsewhere.iter().find(|path| **path != self.path).cloned());
+        let Some(from) = from else { return Ok(Need::Bytes(None)) };
+        let need = self.mount(digest, &from).await?;
+        if let Need::Nothing(_) = need {
+            self.note_seen(digest);
+        }
+        Ok(need)
+    }
+
+    /// Has the registry take a blob from another repository, if it does, and we may read that one.
+    async fn mount(&self, digest: &OciDigest, from: &str) -> Result<Need, RegistryError> {
         let query = format!("?mount={}&from={}", escaped(digest.as_str()), escaped(from));
         let mut ask = self.upload_ask(Method::POST, To::Below(format!("blobs/uploads/{query}")));
         ask.scope.insert(format!("repository:{from}:pull"));
@@ -112,24 +129,28 @@ impl Repository {
             let answered = self.attempt(&ask).await?;
             if answered.incomplete.status == StatusCode::CREATED {
                 self.client.wire.done(answered.incomplete);
-                return Ok(Mount::Done);
+                return Ok(Need::Nothing(Sent::Mounted));
             }
-            self.next(answered).map(Mount::Begun)
+            self.next(answered).map(|at| Need::Bytes(Some(at)))
         });
         match mounted.await {
-            Ok(mount) => Ok(Some(mount)),
+            Ok(need) => Ok(need),
             // A registry that mounts nothing, or not from there; whether we may write is seen next.
             Err(
                 RegistryError::Auth { .. }
                 | RegistryError::Missing { .. }
                 | RegistryError::Refused { .. },
-            ) => Ok(None),
+            ) => Ok(Need::Bytes(None)),
             Err(error) => Err(error),
         }
     }
 
     /// Uploads a blob, perhaps into an upload that was begun already.
-    async fn upload(&self, parcel: &Parcel, begun: Option<Location>) -> Result<(), RegistryError> {
+    pub(crate) async fn upload(
+        &self,
+        load: &Load,
+        begun: Option<Location>,
+    ) -> Result<(), RegistryError> {
         let begun = Mutex::new(begun);
         let uploaded = self.patiently(async || {
             let begun = begun.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -137,15 +158,16 @@ impl Repository {
                 Some(at) => at,
                 None => self.begin().await?,
             };
-            if parcel.size <= SMALL {
-                let path = Arc::new(parcel.path.clone());
-                let payload = Payload::Part { path, from: 0, length: parcel.size };
-                return self.finish(parcel, at, payload).await;
+            if load.size <= SMALL {
+                let payload = load.part(0, load.size);
+                return self.finish(load, at, payload).await;
             }
-            let at = self.send_pieces(parcel, at).await?;
-            self.finish(parcel, at, Payload::Nothing).await
+            let at = self.send_pieces(load, at).await?;
+            self.finish(load, at, Payload::Nothing).await
         });
-        uploaded.await
+        uploaded.await?;
+        self.note_seen(&load.digest);
+        Ok(())
     }
 
     /// Begins an upload: where it is.
@@ -156,15 +178,14 @@ impl Repository {
     }
 
     /// Sends all bytes; returns where the upload is then.
-    async fn send_pieces(&self, parcel: &Parcel, mut at: Location) -> Result<Location, Trouble> {
-        let path = Arc::new(parcel.path.clone());
+    async fn send_pieces(&self, load: &Load, mut at: Location) -> Result<Location, Trouble> {
         let (mut sent, mut tries) = (0, 1);
-        while sent < parcel.size {
-            let length = CHUNK.min(parcel.size - sent);
+        while sent < load.size {
+            let length = CHUNK.min(load.size - sent);
             let mut ask = self.upload_ask(Method::PATCH, To::Led(at.clone()));
             let range = format!("{sent}-{}", sent + length - 1);
             ask.headers.push((header::CONTENT_RANGE, range));
-            ask.payload = Payload::Part { path: Arc::clone(&path), from: sent, length };
+            ask.payload = load.part(sent, length);
             match self.attempt(&ask).await {
                 Ok(answered) => {
                     let stands = answered.incomplete.header("range").and_then(received);
@@ -203,8 +224,8 @@ impl Repository {
     }
 
     /// Ends an upload: the registry compares the digest.
-    async fn finish(&self, parcel: &Parcel, at: Location, payload: Payload) -> Result<(), Trouble> {
-        let at = at.with("digest", &escaped(parcel.digest.as_str()));
+    async fn finish(&self, load: &Load, at: Location, payload: Payload) -> Result<(), Trouble> {
+        let at = at.with("digest", &escaped(load.digest.as_str()));
         let ask = Ask { payload, ..self.upload_ask(Method::PUT, To::Led(at)) };
         match self.attempt(&ask).await {
             Ok(answered) => {
@@ -213,7 +234,7 @@ impl Repository {
             }
             // Other bytes have come than were sent: that may be better with the next upload.
             Err(Trouble::Final(RegistryError::Refused { status: 400 | 416, why, .. })) => {
-                let what = format!("what it got as blob {}", parcel.digest);
+                let what = format!("what it got as blob {}", load.digest);
                 Err(self.wrong(&what, why))
             }
             Err(trouble) => Err(forgotten(trouble)),
@@ -242,6 +263,12 @@ impl Repository {
             scope: self.writing(),
             what: format!("an upload to {}", self.path),
         }
+    }
+}
+
+impl Load {
+    fn part(&self, from: u64, length: u64) -> Payload {
+        Payload::Part { file: self.file.clone(), from, length }
     }
 }
 

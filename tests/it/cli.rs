@@ -8,11 +8,12 @@ use imgraph::cli::failure::Exit;
 use crate::support::{TREE, Workspace};
 
 /// Every verb with the first line of its help.
-const VERBS: [(&str, &str); 11] = [
+const VERBS: [(&str, &str); 12] = [
     ("rebuild", "Bring images up to date"),
     ("plan", "Show what a rebuild would do, and why"),
     ("why", "Say why an image is out of date, or why it is not"),
     ("affected", "List the images that differ from another revision"),
+    ("promote", "Point tags of another repository at images that are pushed"),
     ("inputs", "List exactly what enters the key of an image"),
     ("ls", "List the images"),
     ("graph", "Show the graph"),

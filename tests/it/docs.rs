@@ -24,6 +24,13 @@ pub(crate) struct Block {
     text: String,
 }
 
+impl Block {
+    /// Its text, if it is YAML.
+    pub(crate) fn yaml(&self) -> Option<&str> {
+        (self.language == "yaml").then_some(&*self.text)
+    }
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

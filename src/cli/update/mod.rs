@@ -9,13 +9,11 @@ mod report;
 mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::{io, thread};
+use std::io;
 
 use crate::cancel::Cancel;
 use crate::cli::args::Update;
+use crate::cli::at_once::at_once;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::registries;
 use crate::cli::session::Session;
@@ -26,12 +24,8 @@ use crate::graph::ImageGraph;
 use crate::image::{ImageId, Platform};
 use crate::lockfile::{LockFile, Locked};
 use crate::reference::Reference;
-use crate::registry::Registry;
 use crate::registry::error::RegistryError;
 use crate::signal::{raise_on_interrupt, received};
-
-/// How many references are looked up at once.
-const AT_ONCE: usize = 8;
 
 /// A reference that the workspace reads from outside.
 #[derive(Clone, Debug, Default)]
@@ -82,13 +76,19 @@ pub(crate) fn run(arguments: &Update, settings: &Settings) -> Result<u8, Failure
     raise_on_interrupt(&cancel)
         .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;
     let registry = registries::open(settings, &session.root, &session.state)?;
-    let answers = look_up(&registry, (&wanted, &asked, old), &cancel);
+    let answers = at_once(&asked, |reference, say| {
+        let (platforms, old) = (&wanted[*reference].platforms, old.row(reference));
+        resolve(&registry, &Question { reference, platforms, old }, &cancel, say)
+    });
     if cancel.is_raised() {
         let is_term = received() == Some(signal_hook::consts::SIGTERM);
         return Ok(if is_term { Exit::TERMINATED } else { Exit::INTERRUPTED });
     }
-    let mut changes: Vec<Change> =
-        answers.into_iter().map(|(key, answer)| change(key, answer, &wanted[key], old)).collect();
+    let mut changes: Vec<Change> = asked
+        .iter()
+        .zip(answers)
+        .map(|(key, answer)| change(key, answer, &wanted[*key], old))
+        .collect();
     if arguments.references.is_empty() {
         let is_gone = |(key, _): &(&Reference, &Locked)| !wanted.contains_key(*key);
         changes.extend(old.rows().filter(is_gone).map(|(key, row)| Change {
@@ -156,43 +156,6 @@ fn asked<'a>(
         asked.extend(found);
     }
     Ok(asked.into_iter().collect())
-}
-
-type Answered<'a> = Vec<(&'a Reference, Result<Answer, RegistryError>)>;
-
-/// Asks for all of them, several at once; the answers are sorted by reference.
-fn look_up<'a>(
-    registry: &Registry,
-    (wanted, asked, old): (&BTreeMap<Reference, Wanted>, &[&'a Reference], &LockFile),
-    cancel: &Cancel,
-) -> Answered<'a> {
-    let next = AtomicUsize::new(0);
-    let ask = |notes: &mpsc::Sender<String>| {
-        let mut answers = Answered::new();
-        while let Some(&reference) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let platforms = &wanted[reference].platforms;
-            let question = Question { reference, platforms, old: old.row(reference) };
-            // It outlives the workers.
-            let say = &mut |note| notes.send(note).unwrap_or_default();
-            answers.push((reference, resolve(registry, &question, cancel, say)));
-        }
-        answers
-    };
-    let mut answers: Answered<'a> = thread::scope(|scope| {
-        let (notes, told) = mpsc::channel();
-        let ask = &ask;
-        let worker = |notes: mpsc::Sender<String>| scope.spawn(move || ask(&notes));
-        let workers: Vec<_> =
-            (0..asked.len().min(AT_ONCE)).map(|_| worker(notes.clone())).collect();
-        drop(notes);
-        for note in told {
-            write(&mut io::stderr(), &format!("warning: {note}\n"));
-        }
-        let joined = workers.into_iter().map(thread::ScopedJoinHandle::join);
-        joined.flat_map(|answers| answers.unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    });
-    answers.sort_by_key(|(reference, _)| *reference);
-    answers
 }
 
 fn change(

@@ -80,6 +80,8 @@ pub(crate) enum Fault {
     CutRequest(usize),
     /// Its body is another one of the same length.
     Spoilt,
+    /// It is the answer to the same without a query.
+    Unheard,
     /// A header is another one.
     Header(&'static str, &'static str),
 }
@@ -247,6 +249,10 @@ fn answer(
             (late, None)
         }
         Some(Fault::Silent) => return None,
+        Some(Fault::Unheard) => {
+            let path = request.path.split('?').next().unwrap_or_default().to_owned();
+            (behind.answer(&Request { path, ..request.clone() }, state), None)
+        }
         Some(Fault::Cut(length)) => (real(), Some(length)),
         Some(Fault::CutRequest(_)) => unreachable!("it has no answer"),
         Some(Fault::Spoilt) => {

@@ -1,6 +1,7 @@
 //! The client of registries: with a registry in memory, and with real ones where
 //! `IMGRAPH_TEST_REGISTRY` and its sisters name them (`tests/engines/engines`).
 
+mod copy;
 mod faults;
 pub(crate) mod front;
 mod login;
@@ -33,7 +34,7 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) struct Bench {
     home: TempDir,
     pub(crate) front: Front,
-    registry: Registry,
+    pub(crate) registry: Registry,
     /// The first part of the names of all repositories: real registries remember those of others.
     place: String,
 }
@@ -111,7 +112,7 @@ impl Bench {
         self.registry = patient(&self.home, (&self.front.host, "300ms"), &BTreeMap::new());
     }
 
-    fn reference(&self, rest: &str) -> Reference {
+    pub(crate) fn reference(&self, rest: &str) -> Reference {
         format!("{}/{}/{rest}", self.front.host, self.place).parse().unwrap()
     }
 
@@ -198,7 +199,7 @@ impl Bench {
         (asked, notes.into_iter().map(|note| note.replace(host, "HOST")).collect())
     }
 
-    fn digest(&self, reference: &Reference) -> Result<OciDigest, RegistryError> {
+    pub(crate) fn digest(&self, reference: &Reference) -> Result<OciDigest, RegistryError> {
         self.ask(|watch| self.registry.find(reference, watch)).0.map(|found| found.digest)
     }
 

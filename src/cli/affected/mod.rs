@@ -5,6 +5,8 @@
     reason = "reads the event of a CI service, and resolves links"
 )]
 
+pub(crate) mod arguments;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,11 +17,12 @@ use globset::GlobSet;
 use serde_json::{Value, json};
 
 use crate::affected::{Changes, Inputs, Why, affected};
-use crate::cli::args;
+use crate::cli::args::{self, AffectedFormat};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::selection::Selection;
 use crate::cli::session::Session;
 use crate::cli::settings::{Settings, write};
+use crate::cli::shards::{self, Matrix};
 use crate::gather::inputs::{self, Disk};
 use crate::gather::prepare;
 use crate::git::{self, GitError};
@@ -38,22 +41,27 @@ pub(crate) fn run(arguments: &args::Affected, settings: &Settings) -> Result<u8,
     let session = Session::open(settings)?;
     let selection =
         Selection { affected: arguments.selection.since.is_none(), ..arguments.selection.clone() };
-    let everything = Selection { since: None, affected: false, ..selection.clone() };
+    let everything = Selection { since: None, affected: false, shard: None, ..selection.clone() };
     let selected = session.select(&everything, settings)?;
     let revision = revision(&selection, &session, settings)?.unwrap_or_default();
     let affected = Affected::since(&revision, &session)?;
-    let rows: Vec<(ImageId, &Why)> = session
-        .loaded
-        .graph
-        .order()
-        .iter()
-        .filter(|id| selected.asked.contains(id))
-        .filter_map(|id| Some((*id, affected.images.get(id)?)))
-        .collect();
-    let text = if arguments.json {
-        affected.json(&rows, &session)?
-    } else {
-        text(&rows, &session, settings.style_out())
+    let asked = selected.asked.iter().copied();
+    let mut asked: BTreeSet<ImageId> =
+        asked.filter(|id| affected.images.contains_key(id)).collect();
+    if let Some(portion) = selection.shard {
+        asked = shards::narrow(&session, &asked, portion)?;
+    }
+    let order = session.loaded.graph.order().iter().filter(|id| asked.contains(id));
+    let rows: Vec<(ImageId, &Why)> =
+        order.filter_map(|id| Some((*id, affected.images.get(id)?))).collect();
+    let format = if arguments.json { AffectedFormat::Json } else { arguments.format };
+    let matrix = Matrix::new(&session, &asked, (arguments.shards, arguments.stages, format))?;
+    let text = match (format, matrix) {
+        (AffectedFormat::Json, matrix) => affected.json(&rows, &session, matrix.as_ref())?,
+        (AffectedFormat::Github, Some(matrix)) => matrix.github(),
+        (AffectedFormat::Gitlab, Some(matrix)) => matrix.gitlab(),
+        (_, Some(matrix)) => matrix.text(settings.style_out()),
+        (_, None) => text(&rows, &session, settings.style_out()),
     };
     write(&mut io::stdout(), &text);
     let has_any = arguments.exit_code && !rows.is_empty();
@@ -119,7 +127,12 @@ impl Affected {
         Ok(Self { base: changes.base, images })
     }
 
-    fn json(&self, rows: &[(ImageId, &Why)], session: &Session) -> Result<String, Failure> {
+    fn json(
+        &self,
+        rows: &[(ImageId, &Why)],
+        session: &Session,
+        matrix: Option<&Matrix<'_>>,
+    ) -> Result<String, Failure> {
         let graph = &session.loaded.graph;
         let (history, _) = ledger::read(&session.state)?;
         let path = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
@@ -133,7 +146,8 @@ impl Affected {
             json!({ "image": name, "why": why, "predicted": history.durations.get(name) })
         };
         let images: Vec<Value> = rows.iter().map(object).collect();
-        Ok(format!("{}\n", json!({ "base": self.base, "images": images })))
+        let stages = matrix.map(Matrix::json);
+        Ok(format!("{}\n", json!({ "base": self.base, "images": images, "stages": stages })))
     }
 }
 

@@ -31,7 +31,7 @@ impl World {
         test(Self::new());
         match std::env::var("IMGRAPH_TEST_REGISTRY") {
             Ok(host) => test(Self::with(Bench::with(Behind::Registry(host), &[].into()))),
-            Err(_) => aloud("shared  skipped: a real one: IMGRAPH_TEST_REGISTRY is not set"),
+            Err(_) => aloud("remote  skipped: a real one: IMGRAPH_TEST_REGISTRY is not set"),
         }
     }
 
