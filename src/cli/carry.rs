@@ -59,6 +59,7 @@ pub(crate) fn options(session: &Session, ledger: &Ledger) -> Options {
         failure_limit: None,
         pull: false,
         push: false,
+        atomic: false,
         timer: Timer::start(),
         engine_note: session.choice.note.clone(),
         run: id,

@@ -90,6 +90,10 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
         session.check_registries(&selected.images)?;
     }
     let shared = Shared::open(&mut session, asked, settings, &cancel)?;
+    if arguments.sharing.atomic && shared.is_none() {
+        let message = "`--atomic` takes registries that are read or written";
+        return Err(Failure::new(Exit::USAGE, message).help("--cache local:rw,registry:rw"));
+    }
     Shared::import(&session, &mut ledger)?;
     let asked = Asked {
         session: &session,
@@ -185,6 +189,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         failure_limit: failure_limit(arguments),
         pull: arguments.building.pull,
         push,
+        atomic: arguments.sharing.atomic,
         timer,
         ..options(session, ledger)
     };
@@ -232,9 +237,15 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         Ok(_) => {}
         Err(error) => warn(&error),
     }
-    let summary = outcome?.summary;
+    let outcome = outcome?;
+    let summary = outcome.summary;
     if let Ok(reporter) = reporter.into_inner() {
         append_summary(&reporter, settings);
+    }
+    if let Some(error) = outcome.astray {
+        let failure = Failure::from(error);
+        let message = format!("the tags stay where they were: {}", failure.message);
+        return Err(Failure { message, ..failure });
     }
     Ok(summary)
 }

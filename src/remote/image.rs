@@ -9,6 +9,7 @@ use crate::history::Record;
 use crate::published::note::{self, Descriptor, Origin};
 use crate::reference::Reference;
 use crate::registry::RegistryError;
+use crate::registry::copy::Route;
 use crate::registry::manifests::Manifest;
 use crate::registry::upload::Parcel;
 use crate::remote::{Listener, Remote};
@@ -54,8 +55,8 @@ impl Remote {
         Ok(self.registry.find(&reference, listener.watch())?.digest)
     }
 
-    /// Points references at a manifest of a repository, in their order; they are of the same
-    /// repository.
+    /// Points references at a manifest of a repository, in their order. Into other repositories it is
+    /// copied, by mount where it can be.
     pub(crate) fn point(
         &self,
         (repository, manifest): (&str, &OciDigest),
@@ -64,9 +65,21 @@ impl Remote {
     ) -> Result<(), RegistryError> {
         let Manifest { media_type, bytes, .. } =
             self.registry.manifest(&by_digest(repository, manifest)?, listener.watch())?;
+        let from = by_digest(repository, manifest)?;
         for reference in references {
-            let to = reference.parse().map_err(wrong(reference))?;
-            self.registry.put_manifest(&to, (&media_type, &bytes), listener.watch())?;
+            let to: Reference = reference.parse().map_err(wrong(reference))?;
+            if to.repository() == from.repository() {
+                self.registry.put_manifest(&to, (&media_type, &bytes), listener.watch())?;
+                continue;
+            }
+            let tags = to.tag_or_latest().map(str::to_owned).into_iter().collect::<Vec<_>>();
+            let scratch = &self.scratch;
+            fs::create_dir_all(scratch).map_err(|source| RegistryError::File {
+                action: format!("create {}", scratch.display()),
+                source,
+            })?;
+            let route = Route { from: &from, to: &to, tags: &tags, scratch };
+            self.registry.copy(&route, listener.watch())?;
         }
         Ok(())
     }

@@ -52,6 +52,8 @@ pub(crate) struct Push {
     pub(crate) references: Vec<String>,
     /// Its repository, and the key tag.
     pub(crate) home: (String, String),
+    /// Whether tags wait for the end of the run.
+    pub(crate) holds: bool,
     /// The image that its last stage begins with.
     pub(crate) base: Option<Base>,
     /// Whether the references may not point at it in the store yet.

@@ -13,6 +13,7 @@ mod job;
 mod publish;
 mod steering;
 mod summary;
+mod together;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,7 @@ pub use work::with_causes;
 use crate::clock::Timer;
 use crate::context::Entry;
 use crate::digest::Digest;
-use crate::engine::{Cancel, Engine};
+use crate::engine::{Cancel, Engine, EngineError};
 use crate::event::{self, Failure, Summary, What};
 use crate::gather::inputs::Disk;
 use crate::image::{ImageId, ImageName};
@@ -56,6 +57,8 @@ pub struct Options {
     pub pull: bool,
     /// Whether images are pushed that are not in their registries yet.
     pub push: bool,
+    /// Whether the tags of all images move in the end, or none does.
+    pub atomic: bool,
     /// Where full logs are written, absolute.
     pub logs: PathBuf,
     /// The same, relative to the workspace root.
@@ -126,6 +129,8 @@ pub struct Outcome {
     pub published: State,
     /// The images of which it is not known where their tags point.
     pub unsettled: BTreeSet<ImageName>,
+    /// Why the tags of all images could not be moved together, if they were to be.
+    pub astray: Option<EngineError>,
 }
 
 /// Carries out a plan. Returns when every started build has ended; after `cancel` was raised nothing

@@ -25,6 +25,8 @@ pub(crate) struct Sent {
     pub(crate) manifest: Option<OciDigest>,
     /// Whether these are all that were wanted.
     pub(crate) is_whole: bool,
+    /// References that move in the end.
+    pub(crate) held: Vec<String>,
 }
 
 /// Looks for an earlier build of a key in its registry. Where that cannot be asked it is said, and
@@ -72,6 +74,7 @@ pub(super) fn push(shared: Shared<'_>, push: &Push, sender: &Sender<Message>) {
             references: push.references.clone(),
             manifest: None,
             is_whole: true,
+            held: Vec::new(),
         }),
     });
     let result = match sent {
@@ -127,12 +130,17 @@ impl Sending<'_, '_, '_> {
         let mut sent: Vec<String> = is_new.then(|| key_reference.clone()).into_iter().collect();
         let tags: Vec<String> =
             references.iter().filter(|reference| *reference != key_reference).cloned().collect();
+        if self.push.holds && !tags.is_empty() {
+            let manifest = Some(manifest);
+            return Ok(Sent { references: sent, manifest, is_whole: false, held: tags });
+        }
         let tags_move = tags.is_empty() || self.may_move(&tags)?;
         if tags_move {
             self.ask(|remote, listener| remote.point(source, &tags, listener))?;
             sent.splice(0..0, tags);
         }
-        Ok(Sent { references: sent, manifest: Some(manifest), is_whole: tags_move })
+        let manifest = Some(manifest);
+        Ok(Sent { references: sent, manifest, is_whole: tags_move, held: Vec::new() })
     }
 
     /// Has the engine send what is in its store under the key tag; what the registry calls it.

@@ -12,6 +12,9 @@ pub struct Sharing {
     /// [default: local:rw, and with --push registry:rw]
     #[arg(long, value_name = "PLACES", env = "IMGRAPH_CACHE")]
     pub cache: Option<Caches>,
+    /// Move the tags of all images in the end, or none
+    #[arg(long, requires = "push", value_parser = FalseyValueParser::new(), env = "IMGRAPH_ATOMIC")]
+    pub atomic: bool,
     /// Move tags although a run of a later commit has moved them
     #[arg(long, requires = "push", value_parser = FalseyValueParser::new(), env = "IMGRAPH_ALLOW_OLDER")]
     pub allow_older: bool,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::{Timer, now};
 use crate::digest::Digest;
+use crate::engine::EngineError;
 use crate::event::{self, Failure, What};
 use crate::fingerprint::reason::Reason;
 use crate::fingerprint::{self, leaf};
@@ -17,6 +18,7 @@ use crate::run::dispatcher::{Dispatcher, Spawn};
 use crate::run::job::{self, Log, Push};
 use crate::run::publish::{self, Sent};
 use crate::run::summary::Finished;
+use crate::run::together::{self, Held, Together};
 use crate::run::work::{self, Done};
 
 /// What is told of an image that ended.
@@ -192,6 +194,7 @@ impl<'a> Dispatcher<'a, '_> {
             image: self.name(id),
             references: unpushed.or(again)?,
             home: (spec.repository.clone(), key_reference(&spec.repository, &record.build_key)),
+            holds: self.run.options.atomic,
             base: job::base(&self.run, (&self.current, &self.published), id),
             record: Arc::clone(record),
             tag: matches!(ended, Ended::CutOff | Ended::Pushed),
@@ -204,12 +207,72 @@ impl<'a> Dispatcher<'a, '_> {
         if let Some(record) = self.current[id.index()].clone() {
             self.remember_push(id, &record, &sent)?;
             self.unsettled.remove(&image);
+            self.hold(id, &record, &sent);
         }
         (self.emit)(What::Pushed { image, references: sent.references });
         match self.pushing.remove(&id) {
             Some((ended, end)) => self.end(id, ended, end),
             None => Ok(()),
         }
+    }
+
+    /// Keeps the tags that wait for the end of the run.
+    fn hold(&mut self, id: ImageId, record: &Record, sent: &Sent) {
+        let Some(manifest) = sent.manifest.clone().filter(|_| !sent.held.is_empty()) else {
+            return;
+        };
+        let spec = &self.run.facts.graph.image(id).spec;
+        self.held.push(Held {
+            id,
+            image: record.image.clone(),
+            repository: spec.repository.clone(),
+            manifest,
+            tags: sent.held.clone(),
+        });
+    }
+
+    /// Moves the tags of all images in the end, unless something has gone wrong; why that could not
+    /// be done.
+    pub(super) fn move_together(&mut self) -> Result<Option<EngineError>, LedgerError> {
+        let held = std::mem::take(&mut self.held);
+        let Some(remote) = self.shared.remote.filter(|_| !held.is_empty()) else { return Ok(None) };
+        let is_bad = |it: &Finished| {
+            matches!(it.ended, Ended::Failed | Ended::Blocked | Ended::NotReached)
+        };
+        if self.finished.iter().any(is_bad) {
+            self.warn("no tag has moved: not all images are there".to_owned());
+            return Ok(None);
+        }
+        let mut notes = Vec::new();
+        let say = &mut |note| notes.push(note);
+        let together = together::move_all(remote, &held, (self.shared.cancel, say));
+        notes.into_iter().for_each(|note| self.warn(note));
+        match together {
+            Together::Stay => {
+                self.warn("no tag has moved: a later run moves them".to_owned());
+                Ok(None)
+            }
+            Together::Failed(error, astray) => {
+                self.unsettled.extend(astray);
+                Ok(Some(error))
+            }
+            Together::Moved => {
+                for held in held {
+                    let Some(record) = self.current[held.id.index()].clone() else { continue };
+                    let spec = &self.run.facts.graph.image(held.id).spec;
+                    let references = pushed_references(spec, &record.build_key);
+                    let manifest = Some(held.manifest);
+                    let sent = Sent { references, manifest, is_whole: true, held: Vec::new() };
+                    self.remember_push(held.id, &record, &sent)?;
+                    (self.emit)(What::Pushed { image: held.image, references: held.tags });
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn warn(&mut self, message: String) {
+        (self.emit)(What::Warning { image: None, message });
     }
 
     fn remember_push(

@@ -25,6 +25,7 @@ use crate::published::state::State;
 use crate::run::dispatcher::ends::End;
 use crate::run::job::{Job, Log};
 use crate::run::summary::{self, Finished};
+use crate::run::together::Held as HeldTags;
 use crate::run::work::{self, Failed, Message, Shared};
 use crate::run::{Held, Options, Outcome, Run};
 use crate::schedule::Schedule;
@@ -73,6 +74,8 @@ pub(crate) struct Dispatcher<'a, 'e> {
     published: State,
     /// The images whose push began and has not ended well.
     unsettled: BTreeSet<ImageName>,
+    /// The tags that move in the end.
+    held: Vec<HeldTags>,
     /// How many workers have not reported yet.
     workers: usize,
     finished: Vec<Finished>,
@@ -127,6 +130,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             failed: BTreeMap::new(),
             published: State::new(),
             unsettled: BTreeSet::new(),
+            held: Vec::new(),
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
@@ -158,6 +162,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             }
             result?;
         }
+        let astray = self.move_together()?;
         let summary = self.summary(timer.elapsed());
         if !self.steps.is_empty() {
             self.run.ledger.append([ledger::Entry::RunFinished { finished: clock::now() }])?;
@@ -168,6 +173,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             failed: self.failed,
             published: self.published,
             unsettled: self.unsettled,
+            astray,
         })
     }
 
