@@ -25,6 +25,7 @@ use crate::gather::inputs::Disk;
 use crate::history::{Output, Prepared};
 use crate::image::{ImageId, ImageName};
 use crate::run::job::{Job, Log, Push};
+use crate::run::steering::Renewal;
 
 /// How often a build or a push is tried when the engine or the network fails, and how long is waited between.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
@@ -46,8 +47,10 @@ pub(crate) struct Shared<'a> {
 pub(crate) enum Message {
     /// Something to tell on.
     Tell(What),
+    /// A `prepare` was begun with this key.
+    Preparing(ImageId, Digest),
     /// A `prepare` ended.
-    Prepared(ImageId, Result<(Prepared, Vec<Entry>), Failed>),
+    Prepared(ImageId, Result<(Prepared, Vec<Entry>), Unprepared>),
     /// A build ended.
     Built(ImageId, Result<Outcome, Failed>),
     /// An output was tagged again.
@@ -56,8 +59,8 @@ pub(crate) enum Message {
     Pushed(ImageId, Result<Vec<String>, Failed>),
     /// A worker panicked: a bug.
     Panicked(Box<dyn Any + Send>),
-    /// From outside: these images have other files now.
-    Renewed(Vec<(ImageId, Vec<Entry>)>),
+    /// From outside: what is known of these images now.
+    Renewed(Vec<Renewal>),
     /// From outside: the workspace is another one, and builds of these images are outdated.
     Replaced(BTreeSet<ImageId>),
 }
@@ -69,6 +72,15 @@ pub(crate) enum Failed {
     Image(Failure),
     /// The run was cancelled.
     Cancelled,
+}
+
+/// Why an image is not prepared.
+#[derive(Debug)]
+pub(crate) enum Unprepared {
+    /// The inputs of its `prepare` changed while it ran.
+    Moved(Failure),
+    /// It could not be prepared.
+    Failed(Failed),
 }
 
 /// A build that ended well.
@@ -181,14 +193,19 @@ pub(crate) fn prepare(
         text: format!("prepare {command}"),
         cached: false,
     });
-    let prepared = shared.disk.prepare(id, shared.cancel, &mut |line| writer.line(line));
+    let begun = |key| sender.send(Message::Preparing(id, key)).unwrap_or_default();
+    let prepared = shared.disk.prepare(id, shared.cancel, &begun, &mut |line| writer.line(line));
+    let failed = |failure| Err(Unprepared::Failed(Failed::Image(failure)));
     let result = match prepared {
         Ok(prepared) => match shared.disk.entries(id) {
             Ok(entries) => Ok((prepared, entries)),
-            Err(problems) => Err(Failed::Image(writer.failure(first_error(&problems), log))),
+            Err(problems) => failed(writer.failure(first_error(&problems), log)),
         },
-        Err(error) if error.is_cancelled() => Err(Failed::Cancelled),
-        Err(error) => Err(Failed::Image(writer.failure(with_causes(&error), log))),
+        Err(error) if error.is_cancelled() => Err(Unprepared::Failed(Failed::Cancelled)),
+        Err(error) if error.is_moved() => {
+            Err(Unprepared::Moved(writer.failure(with_causes(&error), log)))
+        }
+        Err(error) => failed(writer.failure(with_causes(&error), log)),
     };
     sender.send(Message::Prepared(id, result)).unwrap_or_default();
 }

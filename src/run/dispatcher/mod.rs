@@ -1,6 +1,7 @@
 //! The thread that owns the state of a run.
 
 mod ends;
+mod prepare;
 mod steer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +23,12 @@ use crate::image::{ImageId, ImageName};
 use crate::ledger::{self, LedgerError};
 use crate::plan::{self, Decision, Durations, Step, Verdict, decide};
 use crate::run::dispatcher::ends::End;
+use crate::run::dispatcher::prepare::Preparing;
+use crate::run::dispatcher::steer::Again;
 use crate::run::job::{self, Job, Log};
 use crate::run::summary::{self, Finished};
 use crate::run::work::{self, Failed, Message, Shared};
-use crate::run::{Held, Options, Outcome, Run};
+use crate::run::{Held, HeldPrepare, Options, Outcome, Run};
 use crate::schedule::Schedule;
 
 /// How often a raised cancel is looked for while nothing happens.
@@ -56,11 +59,15 @@ pub(crate) struct Dispatcher<'a, 'e> {
     logged: BTreeSet<ImageId>,
     /// The images that are being pushed, and how they end when that is done.
     pushing: BTreeMap<ImageId, (Ended, End)>,
+    /// The images whose `prepare` has to run before they are decided.
+    unprepared: BTreeSet<ImageId>,
+    /// Those whose `prepare` is on.
+    preparing: BTreeMap<ImageId, Preparing>,
     /// The builds that are on, and what stops each.
     building: BTreeMap<ImageId, Cancel>,
-    /// What is built next of an image whose build was stopped because of these files.
-    renewed: BTreeMap<ImageId, Vec<Entry>>,
-    /// How often the build of an image was begun again because of other files.
+    /// What is done next with an image whose build was stopped.
+    renewed: BTreeMap<ImageId, Again>,
+    /// How often an image was begun again because of other files.
     renewals: BTreeMap<ImageId, u32>,
     /// Whether nothing more is started, because another plan is due.
     replaced: bool,
@@ -68,6 +75,8 @@ pub(crate) struct Dispatcher<'a, 'e> {
     keys: BTreeMap<ImageId, Digest>,
     /// What failed and is not to be tried again as it is.
     failed: BTreeMap<ImageName, Held>,
+    /// The same of `prepare` commands.
+    failed_prepares: BTreeMap<ImageName, HeldPrepare>,
     /// How many workers have not reported yet.
     workers: usize,
     finished: Vec<Finished>,
@@ -100,7 +109,10 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             record.filter(|_| !steps.contains_key(&id)).cloned()
         };
         let current = graph.iter().map(stands).collect();
+        let unprepared = steps.values().filter(|step| prepare::is_due(step));
         Self {
+            unprepared: unprepared.map(|step| step.image).collect(),
+            preparing: BTreeMap::new(),
             schedule: Schedule::new(graph, &work),
             steps,
             source_keys: plan::source_keys(&run.facts, &run.entries),
@@ -115,6 +127,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             replaced: false,
             keys: BTreeMap::new(),
             failed: BTreeMap::new(),
+            failed_prepares: BTreeMap::new(),
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
@@ -139,7 +152,12 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             self.shared.cancel.raise();
             while self.workers > 0 {
                 match messages.recv() {
-                    Ok(Message::Tell(_) | Message::Renewed(_) | Message::Replaced(_)) => (),
+                    Ok(
+                        Message::Tell(_)
+                        | Message::Preparing(..)
+                        | Message::Renewed(_)
+                        | Message::Replaced(_),
+                    ) => (),
                     Ok(_) => self.workers -= 1,
                     Err(_) => break,
                 }
@@ -151,7 +169,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             self.run.ledger.append([ledger::Entry::RunFinished { finished: clock::now() }])?;
         }
         (self.emit)(What::RunFinished { summary: summary.clone() });
-        Ok(Outcome { summary, failed: self.failed })
+        Ok(Outcome { summary, failed: self.failed, unprepared: self.failed_prepares })
     }
 
     fn announce(&mut self) -> Result<(), LedgerError> {
@@ -254,17 +272,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
                 self.run.ledger.history().records.get(&self.name(id)).cloned();
             return self.stand(id, Ended::Pushed, End::default(), spawn);
         }
-        let needs_prepare = |reason: &Reason| matches!(reason, Reason::PrepareNeeded { .. });
-        if !step.reasons.iter().any(needs_prepare) {
-            return self.decide(id, spawn);
-        }
-        let log = self.started(id, step.reasons.clone());
-        let name = self.name(id);
-        self.run.ledger.append([ledger::Entry::Intent { image: name.clone() }])?;
-        let (shared, sender) = (self.shared, self.sender.clone());
-        self.workers += 1;
-        spawn(Box::new(move || work::prepare(shared, id, &name, &log, &sender)));
-        Ok(())
+        if self.unprepared.contains(&id) { self.prepare(id, spawn) } else { self.decide(id, spawn) }
     }
 
     /// The parents have ended: what does the image need now?
@@ -370,19 +378,22 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         Ok(())
     }
 
-    fn started(&mut self, id: ImageId, reasons: Vec<Reason>) -> Log {
+    fn started(&mut self, id: ImageId, reasons: Vec<Reason>) {
         self.begun.entry(id).or_insert_with(|| (Timer::start(), 0));
         self.logged.insert(id);
         let log = Log::of(&self.run, id);
         let (image, predicted) = (self.name(id), self.predicted_of(id));
-        (self.emit)(What::Started { image, reasons, log: log.shown.clone(), predicted });
-        log
+        (self.emit)(What::Started { image, reasons, log: log.shown, predicted });
     }
 
     fn receive(&mut self, message: Message, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {
         match message {
             Message::Tell(what) => {
                 (self.emit)(what);
+                return Ok(());
+            }
+            Message::Preparing(id, key) => {
+                self.prepare_begun(id, key);
                 return Ok(());
             }
             Message::Renewed(images) => return self.renew(images),
@@ -393,22 +404,19 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             _ => self.workers -= 1,
         }
         match message {
-            Message::Tell(_) | Message::Renewed(_) | Message::Replaced(_) => Ok(()),
+            Message::Tell(_)
+            | Message::Preparing(..)
+            | Message::Renewed(_)
+            | Message::Replaced(_) => Ok(()),
             Message::Panicked(panic) => {
                 self.shared.cancel.raise();
                 resume_unwind(panic)
             }
-            Message::Prepared(id, Ok((prepared, entries))) => {
-                self.has_prepared = true;
-                self.run.ledger.append([ledger::Entry::Prepared(prepared)])?;
-                self.again(id, entries, spawn)
-            }
+            Message::Prepared(id, ended) => self.prepare_ended(id, ended, spawn),
             Message::Built(id, ended) => self.build_ended(id, ended, spawn),
             Message::Tagged(id, Ok(())) => self.restored(id, spawn),
             Message::Pushed(id, Ok(references)) => self.pushed(id, references),
-            Message::Prepared(id, Err(failed))
-            | Message::Tagged(id, Err(failed))
-            | Message::Pushed(id, Err(failed)) => match failed {
+            Message::Tagged(id, Err(failed)) | Message::Pushed(id, Err(failed)) => match failed {
                 Failed::Cancelled => self.end(id, Ended::NotReached, End::default()),
                 Failed::Image(failure) => self.fail(id, failure),
             },
@@ -433,13 +441,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
 
     /// Our reading of the Dockerfile was incomplete: the whole context counts until the Dockerfile
     /// changes.
-    fn widened(
-        &mut self,
-        id: ImageId,
-        paths: &[String],
-        entries: Vec<Entry>,
-        spawn: Spawn<'_, 'a>,
-    ) -> Result<(), LedgerError> {
+    fn widened(&mut self, id: ImageId, paths: &[String]) -> Result<(), LedgerError> {
         let image = self.name(id);
         let dockerfile = Digest::of_content(&self.shared.disk.dockerfile(id));
         self.run.ledger.append([ledger::Entry::Widened { image: image.clone(), dockerfile }])?;
@@ -449,7 +451,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             paths.join(", ")
         );
         (self.emit)(What::Warning { image: Some(image), message });
-        self.again(id, entries, spawn)
+        Ok(())
     }
 
     fn moved(
@@ -459,16 +461,21 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
         let image = Some(self.name(id));
-        let moves = self.begun.get_mut(&id).map_or(0, |(_, moves)| {
-            *moves += 1;
-            *moves
-        });
-        if moves >= MOVES {
+        if self.moves_too_often(id) {
             return self.fail_moving(id, &entries);
         }
         let message = "its files changed while it was built; building again".to_owned();
         (self.emit)(What::Warning { image, message });
         self.again(id, entries, spawn)
+    }
+
+    /// Counts that the files of an image moved under its build, or its `prepare`.
+    fn moves_too_often(&mut self, id: ImageId) -> bool {
+        let moves = self.begun.get_mut(&id).map_or(0, |(_, moves)| {
+            *moves += 1;
+            *moves
+        });
+        moves >= MOVES
     }
 
     fn name(&self, id: ImageId) -> ImageName {
