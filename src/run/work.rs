@@ -1,16 +1,12 @@
 //! What a worker does: prepares, builds, tags or pushes one image, and sends what came of it.
 //!
 //! A worker decides nothing about other images and writes no record; its log file is its own.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "workers write log files and make scratch directories"
-)]
+#![expect(clippy::disallowed_methods, reason = "workers write log files")]
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +15,7 @@ use crate::clock::Timer;
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
 use crate::digest::{Digest, OciDigest};
-use crate::engine::{Built, Cancel, Content, Engine, EngineError, Progress};
+use crate::engine::{Built, Cancel, Content, Engine, EngineError, Progress, Request};
 use crate::event::{Failure, What};
 use crate::gather::inputs::Disk;
 use crate::history::{Output, Prepared};
@@ -257,10 +253,8 @@ pub(crate) fn push(shared: Shared<'_>, push: &Push, sender: &Sender<Message>) {
 /// Builds an image; see [`Outcome`].
 pub(crate) fn build(shared: Shared<'_>, job: &Job, sender: &Sender<Message>) {
     let id = job.id;
-    let scratch = job.request.scratch.clone();
     let mut writer = LogWriter::new(&job.request.image, &job.log, sender);
     let built = patiently(shared, &job.request.image, sender, || {
-        fresh_directory(&job.request.scratch)?;
         let timer = Timer::start();
         let tell = &mut |said| writer.progress(said);
         let built = shared.engine.build(&job.request, shared.cancel, tell)?;
@@ -275,7 +269,7 @@ pub(crate) fn build(shared: Shared<'_>, job: &Job, sender: &Sender<Message>) {
         Err(error) => Err(Stop::Engine(error)),
         Ok(built) => finish(shared, job, Some(built)),
     };
-    remove(&scratch, &job.request.image, sender);
+    clear_away(&job.request, sender);
     let result = match result {
         Ok(outcome) => Ok(outcome),
         Err(Stop::Engine(EngineError::Cancelled)) => Err(Failed::Cancelled),
@@ -398,20 +392,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn fresh_directory(path: &Path) -> Result<(), EngineError> {
-    let failed = |action| move |source| EngineError::File { action, path: path.to_owned(), source };
-    if path.exists() {
-        fs::remove_dir_all(path).map_err(failed("remove"))?;
-    }
-    fs::create_dir_all(path).map_err(failed("create"))
-}
-
-fn remove(scratch: &Path, image: &ImageName, sender: &Sender<Message>) {
-    if scratch.exists()
-        && let Err(error) = fs::remove_dir_all(scratch)
-    {
-        let message = format!("cannot remove {}: {error}", scratch.display());
-        tell(sender, What::Warning { image: Some(image.clone()), message });
+fn clear_away(request: &Request, sender: &Sender<Message>) {
+    if let Err(error) = request.scratch.remove() {
+        let message = format!("cannot remove {}: {error}", request.scratch.path().display());
+        tell(sender, What::Warning { image: Some(request.image.clone()), message });
     }
 }
 
