@@ -37,7 +37,7 @@ fn tree() -> Workspace {
         ",
     );
     tree.rebuild("").exits(0);
-    tree.write("simulate.toml", "[default]\nduration = '1s'\n");
+    tree.write("simulate.toml", "[default]\nduration = '2s'\n");
     tree
 }
 
