@@ -153,7 +153,7 @@ pub enum What {
         /// All of it.
         problems: Vec<Problem>,
     },
-    /// A running build was stopped because its inputs changed.
+    /// A running build, or `prepare`, was stopped because its inputs changed.
     Outdated {
         /// The image.
         image: ImageName,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::engine::scratch::ScratchDir;
 use crate::engine::{CacheUse, Request};
 
 /// A plain build of `linux/arm64`.
@@ -32,6 +33,6 @@ pub(crate) fn request() -> Request {
         references: vec!["acme/a:ig-1".into()],
         epoch: 7,
         cache: CacheUse::Use,
-        scratch: "/s".into(),
+        scratch: ScratchDir::new("/s".into()),
     }
 }

@@ -20,6 +20,7 @@ pub mod instructions;
 pub mod layout;
 pub mod message;
 pub mod program;
+pub mod scratch;
 pub mod secrets;
 pub mod simulate;
 pub mod staging;
@@ -33,6 +34,7 @@ use std::path::PathBuf;
 pub use crate::cancel::Cancel;
 use crate::context::Entry;
 use crate::digest::{Digest, OciDigest};
+use crate::engine::scratch::ScratchDir;
 use crate::history::Output;
 pub use crate::history::Presence;
 use crate::image::{ImageName, Platform};
@@ -167,8 +169,8 @@ pub struct Request {
     pub epoch: u64,
     /// Whether the engine's own cache is left unused.
     pub cache: CacheUse,
-    /// A directory of this build alone, absolute; it exists, and is removed by the caller.
-    pub scratch: PathBuf,
+    /// A directory of this build alone; made by an engine that wants it, and removed by the caller.
+    pub scratch: ScratchDir,
 }
 
 impl Request {

@@ -75,6 +75,8 @@ pub struct Gathered {
     pub entries: Vec<Option<Vec<Entry>>>,
     /// The images whose `prepare` has to run first, and why.
     pub prepare: BTreeMap<ImageId, PrepareCause>,
+    /// What the `prepare` of each image that has one would be run with.
+    pub prepare_keys: BTreeMap<ImageId, Digest>,
     /// What could not be read.
     pub problems: Vec<Diagnostic>,
 }
@@ -90,25 +92,32 @@ pub fn gather(
     let read = |id: &ImageId| {
         let image = disk.graph.image(*id);
         if image.broken {
-            return (*id, Read::Nothing);
+            return (*id, None, Read::Nothing);
         }
         let force = forced.contains(id);
-        match disk.prepare_cause(image, history, force) {
-            Err(problem) => (*id, Read::Problems(vec![problem])),
-            Ok(Some(cause)) => (*id, Read::Prepare(cause)),
-            Ok(None) => match disk.listing(*id) {
-                Ok(listing) => (*id, Read::Listed(listing)),
-                Err(problems) => (*id, Read::Problems(problems)),
+        let state = match disk.prepare_state(image, history, force) {
+            Err(problem) => return (*id, None, Read::Problems(vec![problem])),
+            Ok(state) => state,
+        };
+        let key = state.as_ref().map(|state| state.key);
+        let read = match state.and_then(|state| state.cause) {
+            Some(cause) => Read::Prepare(cause),
+            None => match disk.listing(*id) {
+                Ok(listing) => Read::Listed(listing),
+                Err(problems) => Read::Problems(problems),
             },
-        }
+        };
+        (*id, key, read)
     };
-    let all: Vec<(ImageId, Read)> = ids.par_iter().map(read).collect();
+    let all: Vec<(ImageId, Option<Digest>, Read)> = ids.par_iter().map(read).collect();
     let mut gathered = Gathered {
         entries: vec![None; disk.graph.len()],
         prepare: BTreeMap::new(),
+        prepare_keys: BTreeMap::new(),
         problems: Vec::new(),
     };
-    for (id, read) in all {
+    for (id, key, read) in all {
+        gathered.prepare_keys.extend(key.map(|key| (id, key)));
         match read {
             Read::Nothing => (),
             Read::Listed(listing) => {
@@ -223,19 +232,20 @@ impl Disk<'_> {
         Ok(IgnoreFile::absent())
     }
 
-    /// Why the `prepare` of an image has to run; `None` where it has none or is up to date.
-    fn prepare_cause(
+    /// What the `prepare` of an image would be run with, and why it has to; `None` where it has none.
+    fn prepare_state(
         &self,
         image: &Image,
         history: &History,
         force: bool,
-    ) -> Result<Option<PrepareCause>, Diagnostic> {
+    ) -> Result<Option<prepare::State>, Diagnostic> {
         let Some(command) = &image.spec.prepare else { return Ok(None) };
         let place = self.prepare_place(image);
         let known = history.prepared.get(&image.spec.name);
         let state = prepare::state(&place, command, known);
         let state = state.map_err(|error| unreadable(&image.spec.directory, &error))?;
-        Ok(if force { Some(PrepareCause::Forced) } else { state.cause })
+        let cause = if force { Some(PrepareCause::Forced) } else { state.cause };
+        Ok(Some(prepare::State { cause, ..state }))
     }
 
     /// The digest of what the `prepare` of an image would be run with; `None` where it has none, or
@@ -251,17 +261,19 @@ impl Disk<'_> {
         self.graph.image(id).spec.prepare.as_ref().map_or("", |prepare| &prepare.run)
     }
 
-    /// Runs the `prepare` of an image.
+    /// Runs the `prepare` of an image; `begun` hears what it is run with.
     pub fn prepare(
         &self,
         id: ImageId,
         cancel: &Cancel,
+        begun: &dyn Fn(Digest),
         line: &mut dyn FnMut(&str),
     ) -> Result<Prepared, PrepareError> {
         let image = self.graph.image(id);
         let spec = &image.spec;
         let command = spec.prepare.as_ref().expect("only images with a prepare are prepared");
-        let (key, duration) = prepare::run(&self.prepare_place(image), command, cancel, line)?;
+        let place = self.prepare_place(image);
+        let (key, duration) = prepare::run(&place, command, cancel, begun, line)?;
         Ok(Prepared { image: spec.name.clone(), key, duration })
     }
 

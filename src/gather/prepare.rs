@@ -80,6 +80,11 @@ pub enum PrepareError {
 }
 
 impl PrepareError {
+    /// Whether its inputs changed while it ran.
+    pub fn is_moved(&self) -> bool {
+        matches!(self, Self::Moved { .. })
+    }
+
     /// Whether it was stopped on purpose.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled)
@@ -123,15 +128,18 @@ pub fn state(
     Ok(State { key, cause })
 }
 
-/// Runs a `prepare`; returns its key and how long it took, in milliseconds.
+/// Runs a `prepare`; returns its key, which `begun` hears first, and how long it took, in
+/// milliseconds.
 pub fn run(
     place: &Place<'_>,
     command: &Prepare,
     cancel: &Cancel,
+    begun: &dyn Fn(Digest),
     line: &mut dyn FnMut(&str),
 ) -> Result<(Digest, u64), PrepareError> {
     let directory = &place.directory;
     let before = key(place, command)?;
+    begun(before);
     let timer = Timer::start();
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(&command.run).current_dir(directory);

@@ -122,12 +122,17 @@ impl Ledger {
         let Trusted { memory, end, version, snapshot, tail: _ } = trusted;
         let state = state.to_owned();
         let mut ledger = Self { state, file, end, snapshot, memory, warnings, _guard: guard };
-        if (has_grown(end, snapshot) || version < FORMAT)
-            && let Err(error) = ledger.compact()
-        {
-            ledger.warnings.push(Warning::NotCompacted { error });
+        if has_grown(end, snapshot) || version < FORMAT {
+            ledger.try_to_compact();
         }
         Ok(ledger)
+    }
+
+    /// Rewrites the ledger; one that cannot be is good all the same.
+    fn try_to_compact(&mut self) {
+        if let Err(error) = self.compact() {
+            self.warnings.push(Warning::NotCompacted { error });
+        }
     }
 
     /// What is known: everything that was appended, by this process or by those before it.

@@ -36,18 +36,25 @@ impl Resting {
     }
 
     /// Takes the lock again, as [`Ledger::open`] does, and reads the ledger if it is another one, or
-    /// is longer or shorter, than when it was put down.
+    /// is longer or shorter, than when it was put down. One that has grown is rewritten from what is
+    /// known.
     pub fn wake(self, me: &Holder, lock: Lock<'_>) -> Result<Ledger, LedgerError> {
         store::prepare(&self.state)?;
         let (guard, unlocked) = lock::acquire(&self.state.join("lock"), me, lock)?;
         let warnings = Vec::from_iter(unlocked);
-        if !self.is_unchanged() || has_grown(self.end, self.snapshot) {
-            let state = self.state.clone();
+        let is_unchanged = self.is_unchanged();
+        let Self { state, file, end, snapshot, memory } = self;
+        if !is_unchanged {
+            // It is most of what a watch holds, and of no use while all is read again.
+            drop(memory);
             return Ledger::open_locked(&state, guard, warnings);
         }
-        store::remove(&beside(&self.state))?;
-        let Self { state, file, end, snapshot, memory } = self;
-        Ok(Ledger { state, file, end, snapshot, memory, warnings, _guard: guard })
+        store::remove(&beside(&state))?;
+        let mut ledger = Ledger { state, file, end, snapshot, memory, warnings, _guard: guard };
+        if has_grown(end, snapshot) {
+            ledger.try_to_compact();
+        }
+        Ok(ledger)
     }
 
     /// Whether the file is the one that is open here, and ends where it did. Writers only append to

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::cache::Cache;
 use crate::digest::{Digest, OciDigest};
+use crate::engine::scratch::ScratchDir;
 use crate::engine::{CacheUse, Locked, Parent, Request};
 use crate::graph::{Edge, Image};
 use crate::history::{Presence, Record};
@@ -125,7 +126,7 @@ impl Job {
                 references: Vec::new(),
                 epoch: facts.layers.workspace.epoch,
                 cache,
-                scratch: run.options.scratch.join(id.0.to_string()),
+                scratch: ScratchDir::new(run.options.scratch.join(id.0.to_string())),
             },
         }
     }

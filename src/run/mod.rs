@@ -23,7 +23,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::Sender;
 use std::thread::{self, Scope};
 
-pub use steering::{Mailbox, Steering, steering};
+pub use steering::{Mailbox, Renewal, Steering, steering};
 pub use work::with_causes;
 
 use crate::clock::Timer;
@@ -118,6 +118,15 @@ pub struct Held {
     pub restless: bool,
 }
 
+/// A `prepare` that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldPrepare {
+    /// What it was run with.
+    pub key: Digest,
+    /// Whether it was given up because its inputs changed whenever it ran.
+    pub restless: bool,
+}
+
 /// What came of a run.
 #[derive(Debug)]
 pub struct Outcome {
@@ -131,6 +140,8 @@ pub struct Outcome {
     pub unsettled: BTreeSet<ImageName>,
     /// Why the tags of all images could not be moved together, if they were to be.
     pub astray: Option<EngineError>,
+    /// The `prepare` commands that failed.
+    pub unprepared: BTreeMap<ImageName, HeldPrepare>,
 }
 
 /// Carries out a plan. Returns when every started build has ended; after `cancel` was raised nothing

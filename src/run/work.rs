@@ -1,16 +1,12 @@
 //! What a worker does: prepares, builds, tags or pushes one image, and sends what came of it.
 //!
 //! A worker decides nothing about other images and writes no record; its log file is its own.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "workers write log files and make scratch directories"
-)]
+#![expect(clippy::disallowed_methods, reason = "workers write log files")]
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +15,7 @@ use crate::clock::Timer;
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
 use crate::digest::{Digest, OciDigest};
-use crate::engine::{Built, Cancel, Content, Engine, EngineError, Progress};
+use crate::engine::{Built, Cancel, Content, Engine, EngineError, Progress, Request};
 use crate::event::{Failure, What};
 use crate::gather::inputs::Disk;
 use crate::history::{Output, Prepared, Record};
@@ -28,6 +24,7 @@ use crate::published;
 use crate::remote::Remote;
 use crate::run::job::{Job, Log};
 use crate::run::publish::{self, Sent};
+use crate::run::steering::Renewal;
 
 /// How often a build or a push is tried when the engine or the network fails, and how long is waited between.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
@@ -50,8 +47,10 @@ pub(crate) struct Shared<'a> {
 pub(crate) enum Message {
     /// Something to tell on.
     Tell(What),
+    /// A `prepare` was begun with this key.
+    Preparing(ImageId, Digest),
     /// A `prepare` ended.
-    Prepared(ImageId, Result<(Prepared, Vec<Entry>), Failed>),
+    Prepared(ImageId, Result<(Prepared, Vec<Entry>), Unprepared>),
     /// A build ended.
     Built(ImageId, Result<Outcome, Failed>),
     /// An output was tagged again.
@@ -60,8 +59,8 @@ pub(crate) enum Message {
     Pushed(ImageId, Result<Sent, Failed>),
     /// A worker panicked: a bug.
     Panicked(Box<dyn Any + Send>),
-    /// From outside: these images have other files now.
-    Renewed(Vec<(ImageId, Vec<Entry>)>),
+    /// From outside: what is known of these images now.
+    Renewed(Vec<Renewal>),
     /// From outside: the workspace is another one, and builds of these images are outdated.
     Replaced(BTreeSet<ImageId>),
 }
@@ -73,6 +72,15 @@ pub(crate) enum Failed {
     Image(Failure),
     /// The run was cancelled.
     Cancelled,
+}
+
+/// Why an image is not prepared.
+#[derive(Debug)]
+pub(crate) enum Unprepared {
+    /// The inputs of its `prepare` changed while it ran.
+    Moved(Failure),
+    /// It could not be prepared.
+    Failed(Failed),
 }
 
 /// A build that ended well.
@@ -189,14 +197,19 @@ pub(crate) fn prepare(
         text: format!("prepare {command}"),
         cached: false,
     });
-    let prepared = shared.disk.prepare(id, shared.cancel, &mut |line| writer.line(line));
+    let begun = |key| sender.send(Message::Preparing(id, key)).unwrap_or_default();
+    let prepared = shared.disk.prepare(id, shared.cancel, &begun, &mut |line| writer.line(line));
+    let failed = |failure| Err(Unprepared::Failed(Failed::Image(failure)));
     let result = match prepared {
         Ok(prepared) => match shared.disk.entries(id) {
             Ok(entries) => Ok((prepared, entries)),
-            Err(problems) => Err(Failed::Image(writer.failure(first_error(&problems), log))),
+            Err(problems) => failed(writer.failure(first_error(&problems), log)),
         },
-        Err(error) if error.is_cancelled() => Err(Failed::Cancelled),
-        Err(error) => Err(Failed::Image(writer.failure(with_causes(&error), log))),
+        Err(error) if error.is_cancelled() => Err(Unprepared::Failed(Failed::Cancelled)),
+        Err(error) if error.is_moved() => {
+            Err(Unprepared::Moved(writer.failure(with_causes(&error), log)))
+        }
+        Err(error) => failed(writer.failure(with_causes(&error), log)),
     };
     sender.send(Message::Prepared(id, result)).unwrap_or_default();
 }
@@ -220,14 +233,12 @@ pub(crate) fn restore(shared: Shared<'_>, id: ImageId, output: &Output, sender: 
 /// Builds an image; see [`Outcome`].
 pub(crate) fn build(shared: Shared<'_>, job: &Job, sender: &Sender<Message>) {
     let id = job.id;
-    let scratch = job.request.scratch.clone();
     let mut writer = LogWriter::new(&job.request.image, &job.log, sender);
     if let Some(record) = publish::look_up(shared, job, &mut writer) {
         let adopted = Ok(Outcome::Adopted(Box::new(record)));
         return sender.send(Message::Built(id, adopted)).unwrap_or_default();
     }
     let built = patiently(shared, &job.request.image, sender, || {
-        fresh_directory(&job.request.scratch)?;
         let timer = Timer::start();
         let tell = &mut |said| writer.progress(said);
         let built = shared.engine.build(&job.request, shared.cancel, tell)?;
@@ -242,7 +253,7 @@ pub(crate) fn build(shared: Shared<'_>, job: &Job, sender: &Sender<Message>) {
         Err(error) => Err(Stop::Engine(error)),
         Ok(built) => finish(shared, job, Some(built)),
     };
-    remove(&scratch, &job.request.image, sender);
+    clear_away(&job.request, sender);
     let result = match result {
         Ok(outcome) => Ok(outcome),
         Err(Stop::Engine(EngineError::Cancelled)) => Err(Failed::Cancelled),
@@ -373,20 +384,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn fresh_directory(path: &Path) -> Result<(), EngineError> {
-    let failed = |action| move |source| EngineError::File { action, path: path.to_owned(), source };
-    if path.exists() {
-        fs::remove_dir_all(path).map_err(failed("remove"))?;
-    }
-    fs::create_dir_all(path).map_err(failed("create"))
-}
-
-fn remove(scratch: &Path, image: &ImageName, sender: &Sender<Message>) {
-    if scratch.exists()
-        && let Err(error) = fs::remove_dir_all(scratch)
-    {
-        let message = format!("cannot remove {}: {error}", scratch.display());
-        tell(sender, What::Warning { image: Some(image.clone()), message });
+fn clear_away(request: &Request, sender: &Sender<Message>) {
+    if let Err(error) = request.scratch.remove() {
+        let message = format!("cannot remove {}: {error}", request.scratch.path().display());
+        tell(sender, What::Warning { image: Some(request.image.clone()), message });
     }
 }
 

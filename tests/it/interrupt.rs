@@ -1,5 +1,6 @@
 //! Ctrl-C, SIGTERM and SIGKILL in the middle of a build, and two runs at once.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -112,7 +113,10 @@ fn nothing_of_a_killed_build_is_left_behind() {
     let (tree, run) = hanging();
     run.signal(Signal::KILL);
     run.finish().was_killed_by(Signal::KILL);
-    assert!(tree.path(".imgraph/tmp").read_dir().unwrap().next().is_some());
+    let killed = tree.path(".imgraph/tmp").read_dir().unwrap().next().unwrap().unwrap().path();
+    assert_eq!(killed.read_dir().unwrap().count(), 0, "this engine wants no directory");
+    fs::create_dir(killed.join("2")).unwrap();
+    fs::write(killed.join("2/Dockerfile"), "what another engine leaves").unwrap();
     continues(&tree);
     let left = tree.path(".imgraph/tmp").read_dir().unwrap();
     assert_eq!(left.count(), 0);

@@ -123,7 +123,7 @@ impl Watch<'_> {
         let now = self.timer.elapsed();
         if self.retry.is_some_and(|retry| retry <= now) {
             self.retry = None;
-            self.holds.builds.retain(|_, held| !held.restless);
+            self.holds.let_go_of_restless();
             self.is_wanted = true;
         }
         let is_poll = self.next_poll.is_some_and(|poll| poll <= now);
@@ -167,9 +167,9 @@ impl Watch<'_> {
             }
             self.is_wanted = true;
             self.lost.found();
-            if let Some((state, steering)) = on {
-                self.steer(state, steering, seen);
-            }
+        }
+        if let Some((state, steering)) = on {
+            self.steer(state, steering, seen);
         }
         if seen.problems {
             self.say_problems();

@@ -28,7 +28,7 @@ use crate::image::{ImageId, ImageName};
 use crate::ledger::{Holder, Ledger, Resting};
 use crate::plan::{self, Decision, Facts, Plan, Step, Wanted};
 use crate::report::attended;
-use crate::run::{self, Held, Mailbox, Options, Outcome, Run};
+use crate::run::{self, Held, HeldPrepare, Mailbox, Options, Outcome, Run};
 
 /// What failed, and is not to be tried again before something else is tried.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,7 @@ pub(crate) struct Holds {
     /// Builds, by the key that they failed with.
     pub(crate) builds: BTreeMap<ImageName, Held>,
     /// `prepare` commands, by the digest of what they were run with.
-    pub(crate) prepares: BTreeMap<ImageName, Digest>,
+    pub(crate) prepares: BTreeMap<ImageName, HeldPrepare>,
 }
 
 /// All that a pass takes. It runs on a thread of its own, and the watch goes on meanwhile.
@@ -96,17 +96,13 @@ struct Carried {
 }
 
 impl Passed {
-    /// Learns from a run; `keys` are what `prepare` commands were run with.
-    fn take_in(&mut self, carried: Carried, keys: BTreeMap<ImageName, Digest>) {
+    /// Learns from a run.
+    fn take_in(&mut self, carried: Carried) {
         let Carried { ends, outcome } = carried;
         let is_bad = |ended| matches!(ended, Ended::Failed | Ended::Blocked | Ended::NotReached);
         let bad = ends.iter().filter(|(_, ended)| is_bad(**ended)).map(|(name, _)| name.clone());
         self.stale.extend(bad);
-        for (name, key) in keys {
-            if ends.get(&name) == Some(&Ended::Failed) && !outcome.failed.contains_key(&name) {
-                self.holds.prepares.insert(name, key);
-            }
-        }
+        self.holds.prepares.extend(outcome.unprepared);
         self.holds.builds.extend(outcome.failed);
         self.is_engine_doubtful = outcome.summary.transient > 0;
     }
@@ -144,7 +140,7 @@ impl Pass<'_> {
         if has_run {
             let work = Work { facts, plan: &plan, entries, mailbox, held: &passed.holds.builds };
             let carried = self.carry_out(work, &*engine, &mut ledger)?;
-            passed.take_in(carried, keys);
+            passed.take_in(carried);
         }
         let history = ledger.history();
         let new = history.widened.keys().filter(|name| !widened.contains_key(*name));
@@ -322,7 +318,8 @@ fn hold_back(
     let is_held = |step: &Step| {
         let name = graph.name(step.image);
         if step.reasons.iter().any(needs_prepare) {
-            return prepare_keys.get(name).is_some_and(|key| holds.prepares.get(name) == Some(key));
+            let held = holds.prepares.get(name).map(|held| held.key);
+            return held.is_some() && held == prepare_keys.get(name).copied();
         }
         let held = holds.builds.get(name).map(|held| held.key);
         step.decision == Decision::Rebuild && held.is_some() && held == step.key
@@ -339,10 +336,18 @@ fn hold_back(
 
 /// Nothing is held any more.
 impl Holds {
-    /// The images that were given up because their files changed whenever they were built.
+    /// The images that were given up because their files changed whenever they were prepared or
+    /// built.
     pub(crate) fn restless(&self) -> BTreeSet<ImageName> {
-        let restless = self.builds.iter().filter(|(_, held)| held.restless);
-        restless.map(|(name, _)| name.clone()).collect()
+        let builds = self.builds.iter().filter(|(_, held)| held.restless).map(|(name, _)| name);
+        let prepares = self.prepares.iter().filter(|(_, held)| held.restless);
+        builds.chain(prepares.map(|(name, _)| name)).cloned().collect()
+    }
+
+    /// These may be tried again.
+    pub(crate) fn let_go_of_restless(&mut self) {
+        self.builds.retain(|_, held| !held.restless);
+        self.prepares.retain(|_, held| !held.restless);
     }
 
     /// Everything that failed may be tried again.

@@ -12,7 +12,7 @@ use crate::cli::watch::tree::{Seen, State};
 use crate::cli::watch::{Message, QUIET, Watch};
 use crate::event::What;
 use crate::image::{ImageId, ImageName};
-use crate::run::{self, Steering};
+use crate::run::{self, Renewal, Steering};
 
 impl Watch<'_> {
     /// Plans and builds, and goes on watching meanwhile.
@@ -100,7 +100,9 @@ impl Watch<'_> {
             // The workspace may be another one by now, with other numbers.
             let graph = &self.tree.now.session.loaded.graph;
             let find = |id: &ImageId| graph.find(state.name(*id).as_str());
-            let touched: BTreeSet<ImageId> = touched.iter().filter_map(find).collect();
+            let mut touched: BTreeSet<ImageId> = touched.iter().filter_map(find).collect();
+            // What a `prepare` of the run made can be read only now that it is known to have run.
+            touched.extend(self.tree.prepare.keys());
             if !touched.is_empty() {
                 let seen = self.tree.look_at(&touched);
                 self.take_in(&seen, None);
@@ -127,21 +129,22 @@ impl Watch<'_> {
     /// Tells a run what changed. Its images have the numbers of the state that it began with.
     pub(super) fn steer(&self, state: &State, steering: &Steering, seen: &Seen) {
         let find = |name: &ImageName| state.session.loaded.graph.find(name.as_str());
-        let changed = seen.changed.iter().filter_map(find);
         if !Arc::ptr_eq(&state.session, &self.tree.now.session) {
-            steering.replace(changed.collect());
+            steering.replace(seen.changed.iter().filter_map(find).collect());
             return;
         }
         let mut renewed = Vec::new();
         let mut outdated = BTreeSet::new();
-        for id in changed {
-            match &self.tree.entries[id.index()] {
-                Some(entries) => renewed.push((id, entries.to_vec())),
-                None if self.tree.prepare.contains_key(&id) => {}
-                None => {
-                    outdated.insert(id);
-                }
+        let changed = seen.changed.iter().map(|name| (name, true));
+        for (name, is_other) in changed.chain(seen.unsure.iter().map(|name| (name, false))) {
+            let Some(image) = find(name) else { continue };
+            let files = self.tree.entries[image.index()].as_ref().map(|files| files.to_vec());
+            if files.is_none() && !self.tree.prepare.contains_key(&image) {
+                outdated.insert(image);
+                continue;
             }
+            let prepare = self.tree.prepare_keys.get(&image).copied();
+            renewed.push(Renewal { image, files, prepare, is_other });
         }
         if !renewed.is_empty() {
             steering.renew(renewed);

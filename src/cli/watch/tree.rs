@@ -39,6 +39,8 @@ pub(crate) struct Tree<'a> {
     pub(crate) entries: Vec<Option<Arc<[Entry]>>>,
     /// The images whose `prepare` has to run first, and why.
     pub(crate) prepare: BTreeMap<ImageId, PrepareCause>,
+    /// What the `prepare` of each image that has one would be run with.
+    pub(crate) prepare_keys: BTreeMap<ImageId, Digest>,
     /// What makes each image what it is, but for its parents.
     own: Vec<Option<Digest>>,
     /// What could not be read for images, by the file that it is about.
@@ -92,6 +94,9 @@ pub(crate) struct Seen {
     pub(crate) everything: bool,
     /// The images whose inputs are others than before.
     pub(crate) changed: BTreeSet<ImageName>,
+    /// The images that have to be prepared first, as before, so that their files are not known: a run
+    /// that has done so meanwhile knows more.
+    pub(crate) unsure: BTreeSet<ImageName>,
     /// Whether other things are wrong than before.
     pub(crate) problems: bool,
 }
@@ -117,6 +122,7 @@ impl<'a> Tree<'a> {
             now: Arc::new(now),
             entries: Vec::new(),
             prepare: BTreeMap::new(),
+            prepare_keys: BTreeMap::new(),
             own: Vec::new(),
             unread: BTreeMap::new(),
             mistakes: Vec::new(),
@@ -207,14 +213,20 @@ impl<'a> Tree<'a> {
         for (id, mut gathered) in all {
             let entries: Option<Arc<[Entry]>> = gathered.entries[id.index()].take().map(Arc::from);
             let is_prepared_later = gathered.prepare.contains_key(&id);
-            if entries != self.entries[id.index()] || is_prepared_later {
-                seen.changed.insert(now.name(id).clone());
-            }
+            let is_other = entries != self.entries[id.index()];
             self.places.learn(&disk, id, entries.as_deref());
             self.entries[id.index()] = entries;
-            self.own[id.index()] = self.own_of(id);
             self.prepare.remove(&id);
             self.prepare.extend(gathered.prepare);
+            self.prepare_keys.remove(&id);
+            self.prepare_keys.extend(gathered.prepare_keys);
+            let own = self.own_of(id);
+            if is_other || own != self.own[id.index()] {
+                seen.changed.insert(now.name(id).clone());
+            } else if is_prepared_later {
+                seen.unsure.insert(now.name(id).clone());
+            }
+            self.own[id.index()] = own;
             let spec = &now.session.loaded.graph.image(id).spec;
             self.unread.retain(|path, _| *path != spec.dockerfile && **path != *spec.directory);
             self.add_unread(gathered.problems);
@@ -252,11 +264,12 @@ impl<'a> Tree<'a> {
         let own = self.owns(&self.now);
         let names = old_own.keys().chain(own.keys());
         let changed = names.filter(|name| old_own.get(*name) != own.get(*name));
-        // Whether the inputs of a `prepare` are others is not asked here.
+        let changed: BTreeSet<ImageName> = changed.cloned().collect();
         let unprepared = self.prepare.keys().map(|id| self.now.name(*id));
         Ok(Seen {
             everything: true,
-            changed: changed.chain(unprepared).cloned().collect(),
+            unsure: unprepared.filter(|name| !changed.contains(*name)).cloned().collect(),
+            changed,
             problems: before != self.problems(),
         })
     }
@@ -269,6 +282,7 @@ impl<'a> Tree<'a> {
         let gathered = gather(&disk, family, &self.history, &BTreeSet::new());
         self.entries = gathered.entries.into_iter().map(|it| it.map(Arc::from)).collect();
         self.prepare = gathered.prepare;
+        self.prepare_keys = gathered.prepare_keys;
         self.unread = BTreeMap::new();
         self.add_unread(gathered.problems);
         for id in family {
@@ -360,10 +374,15 @@ impl<'a> Tree<'a> {
         state.selected.family.iter().filter_map(own).collect()
     }
 
-    /// The key of an image as if its parents were always the same.
+    /// The key of an image as if its parents were always the same; where it has to be prepared first,
+    /// what that is done with stands for its files.
     fn own_of(&self, id: ImageId) -> Option<Digest> {
         let session = &self.now.session;
-        let entries = self.entries[id.index()].as_ref()?;
+        let unprepared = self.prepare.get(&id).and_then(|_| self.prepare_keys.get(&id));
+        let entries: &[Entry] = match &self.entries[id.index()] {
+            Some(entries) => entries,
+            None => unprepared.map(|_| &[])?,
+        };
         let present = |_: ImageId, _: &Record| Presence::Missing;
         let facts = session.facts(&present);
         let graph = &session.loaded.graph;
@@ -371,6 +390,10 @@ impl<'a> Tree<'a> {
             let name = graph.name(edge.parent);
             (name, Hasher::new("any build of").text(name.as_str()).finish())
         };
-        Some(fingerprint::key(&facts.inputs(id, entries), &parent))
+        let own = fingerprint::key(&facts.inputs(id, entries), &parent);
+        Some(match unprepared {
+            Some(key) => Hasher::new("not prepared").digest(&own).digest(key).finish(),
+            None => own,
+        })
     }
 }

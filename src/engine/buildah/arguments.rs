@@ -52,7 +52,7 @@ pub fn build(
     contexts: &[String],
     given: &Flags,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
-    let scratch = Scratch(&request.scratch);
+    let scratch = Scratch(request.scratch.path());
     let mut arguments = Words::default();
     arguments.flag("build").flag("--layers").flag("--force-rm");
     // What has to be asked for was pulled before; buildah's default asks every time.

@@ -42,6 +42,7 @@ pub fn run(
     let request = &*without_stale_steps(request, &instructions);
     let given = Given::new(request, &engine.options.root, &engine.options.environment)?;
     let mut given = unquoted(given.flags())?;
+    request.scratch.create()?;
     let options = options(engine, request, progress)?;
     pull::run(engine, request, cancel, progress)?;
     let locked = pull::locked(engine, request, cancel, progress)?;
@@ -50,11 +51,11 @@ pub fn run(
         return Err(EngineError::Cancelled);
     }
     let staged = stage(request)?;
-    let marker = Marker::new(&Scratch(&request.scratch).lock())?;
+    let marker = Marker::new(&Scratch(request.scratch.path()).lock())?;
     given.secrets.push(marker.secret().into());
     let (arguments, hidden) = arguments::build(request, &options, &contexts, &given);
     let mut command = engine.program.command();
-    command.args(arguments).envs(hidden).env("TMPDIR", Scratch(&request.scratch).temporary());
+    command.args(arguments).envs(hidden).env("TMPDIR", Scratch(request.scratch.path()).temporary());
 
     engine.traffic.enter(leftovers::all(engine.store()?)?);
     let mut output = Output::new(&request.parents);
@@ -69,10 +70,12 @@ pub fn run(
     drop(staged);
     match ended.map_err(|error| engine.program.not_run(&error))? {
         Exit::Code(0) => {}
-        exit => return Err(failure::classify(exit, &output, &instructions, &request.scratch)),
+        exit => {
+            return Err(failure::classify(exit, &output, &instructions, request.scratch.path()));
+        }
     }
     swept.and(done)?;
-    let id = built_id(&Scratch(&request.scratch).id_file())?;
+    let id = built_id(&Scratch(request.scratch.path()).id_file())?;
     Ok(Built {
         output: engine.output(&id, &request.references)?,
         steps: output.steps,
@@ -151,7 +154,7 @@ fn options(
     request: &Request,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<String>, EngineError> {
-    let isolation = isolation(engine, &request.scratch)?;
+    let isolation = isolation(engine, request.scratch.path())?;
     let network = options::network(isolation, request.network.as_deref())?;
     let (mut flags, left_out) = options::caches(request);
     for sentence in left_out {
@@ -174,7 +177,7 @@ fn isolation(engine: &Buildah, scratch: &Path) -> Result<Isolation, EngineError>
 
 /// Writes everything that the build reads into its own directory.
 fn stage(request: &Request) -> Result<Staged, EngineError> {
-    let scratch = Scratch(&request.scratch);
+    let scratch = Scratch(request.scratch.path());
     write(&scratch.dockerfile(), &request.dockerfile)?;
     write(&scratch.ignore_file(), b"")?;
     let temporary = scratch.temporary();

@@ -51,7 +51,7 @@ pub fn build(
     contexts: &[(String, String)],
     given: &Flags,
 ) -> (Vec<OsString>, Vec<(String, String)>) {
-    let scratch = Scratch(&request.scratch);
+    let scratch = Scratch(request.scratch.path());
     let mut words = Words::default();
     words.word("buildx").word("build").flag("--progress=rawjson");
     if let Some(name) = name {
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_plain_build() {
         let request = request();
-        let context = Scratch(&request.scratch).context(&request);
+        let context = Scratch(request.scratch.path()).context(&request);
         assert_eq!(
             shown(&request, &builder("docker", true), None),
             [

@@ -33,6 +33,7 @@ pub fn run(
     let options = &engine.options;
     let given = Given::new(request, &options.root, &options.environment)?.flags();
     warn(engine, builder, request, progress);
+    request.scratch.create()?;
     let pins = pins(engine, builder, request, cancel)?;
     pull(engine, builder, request, cancel)?;
     let staged = stage(request, &pins)?;
@@ -54,7 +55,7 @@ pub fn run(
     }
     let name = match request.references.first() {
         Some(reference) => reference.clone(),
-        None => made(&Scratch(&request.scratch).metadata())?.to_string(),
+        None => made(&Scratch(request.scratch.path()).metadata())?.to_string(),
     };
     Ok(Built {
         output: engine.output(&name, &request.references)?,
@@ -92,7 +93,7 @@ fn pins(
         let location = if builder.is_daemon() {
             format!("docker-image://{}", parent.pinned)
         } else {
-            let path = Scratch(&request.scratch).parent(number);
+            let path = Scratch(request.scratch.path()).parent(number);
             handover::context(&engine.program, parent, &path, cancel)?
         };
         locations.insert(parent.reference.as_str(), location);
@@ -122,7 +123,7 @@ fn pull(
 
 /// Writes everything that the build reads into its own directory.
 fn stage(request: &Request, pins: &Pins) -> Result<Staged, EngineError> {
-    let scratch = Scratch(&request.scratch);
+    let scratch = Scratch(request.scratch.path());
     write(&scratch.dockerfile(), &pins.dockerfile)?;
     write(&scratch.ignore_file(), NO_PATTERNS)?;
     let context = scratch.context(request);

@@ -347,10 +347,13 @@ impl Store {
     fn change(&mut self, change: Change) -> Result<(), EngineError> {
         let failed =
             |source| EngineError::File { action: "write", path: self.path.clone(), source };
-        if let Some(dir) = self.path.parent() {
-            fs::create_dir_all(dir).map_err(failed)?;
-        }
-        let file = File::options().create(true).append(true).open(&self.path);
+        let open = || File::options().create(true).append(true).open(&self.path);
+        let file = match (open(), self.path.parent()) {
+            (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(dir).and_then(|()| open())
+            }
+            (file, _) => file,
+        };
         let mut line = serde_json::to_string(&change).expect("a change is plain data");
         line.push('\n');
         if std::mem::take(&mut self.is_torn) {

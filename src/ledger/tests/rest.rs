@@ -58,3 +58,22 @@ fn what_was_deleted_meanwhile_is_begun_anew() {
     drop(ledger);
     assert_eq!(workspace.reopen().0.records.len(), 1);
 }
+
+#[test]
+fn what_has_grown_is_rewritten_from_what_is_known() {
+    let workspace = Workspace::new();
+    let mut ledger = workspace.open();
+    let mut key = 0;
+    while !has_grown(ledger.end, ledger.snapshot) {
+        let entries = (key..key + 200).map(|key| record("base", &key.to_string()));
+        ledger.append(entries.map(Entry::Recorded)).unwrap();
+        key += 200;
+    }
+    let (last, end) = (ledger.history().records.clone(), ledger.end);
+    let ledger = wake(ledger.rest());
+    assert!(ledger.end.offset < end.offset && !has_grown(ledger.end, ledger.snapshot));
+    let known = ledger.history().clone();
+    assert_eq!((&known.records, known.by_key.len()), (&last, memory::OUTPUTS_PER_IMAGE));
+    drop(ledger);
+    assert_eq!(workspace.reopen(), (known, Vec::new()));
+}

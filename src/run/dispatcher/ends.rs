@@ -236,9 +236,8 @@ impl<'a> Dispatcher<'a, '_> {
     pub(super) fn move_together(&mut self) -> Result<Option<EngineError>, LedgerError> {
         let held = std::mem::take(&mut self.held);
         let Some(remote) = self.shared.remote.filter(|_| !held.is_empty()) else { return Ok(None) };
-        let is_bad = |it: &Finished| {
-            matches!(it.ended, Ended::Failed | Ended::Blocked | Ended::NotReached)
-        };
+        let is_bad =
+            |it: &Finished| matches!(it.ended, Ended::Failed | Ended::Blocked | Ended::NotReached);
         if self.finished.iter().any(is_bad) {
             self.warn("no tag has moved: not all images are there".to_owned());
             return Ok(None);

@@ -1,6 +1,7 @@
 //! The thread that owns the state of a run.
 
 mod ends;
+mod prepare;
 mod steer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +24,13 @@ use crate::ledger::{self, LedgerError};
 use crate::plan::{self, Decision, Durations, Step, Verdict, decide};
 use crate::published::state::State;
 use crate::run::dispatcher::ends::End;
+use crate::run::dispatcher::prepare::Preparing;
+use crate::run::dispatcher::steer::Again;
 use crate::run::job::{Job, Log};
 use crate::run::summary::{self, Finished};
 use crate::run::together::Held as HeldTags;
 use crate::run::work::{self, Failed, Message, Shared};
-use crate::run::{Held, Options, Outcome, Run};
+use crate::run::{Held, HeldPrepare, Options, Outcome, Run};
 use crate::schedule::Schedule;
 
 /// How often a raised cancel is looked for while nothing happens.
@@ -58,11 +61,15 @@ pub(crate) struct Dispatcher<'a, 'e> {
     logged: BTreeSet<ImageId>,
     /// The images that are being pushed, and how they end when that is done.
     pushing: BTreeMap<ImageId, (Ended, End)>,
+    /// The images whose `prepare` has to run before they are decided.
+    unprepared: BTreeSet<ImageId>,
+    /// Those whose `prepare` is on.
+    preparing: BTreeMap<ImageId, Preparing>,
     /// The builds that are on, and what stops each.
     building: BTreeMap<ImageId, Cancel>,
-    /// What is built next of an image whose build was stopped because of these files.
-    renewed: BTreeMap<ImageId, Vec<Entry>>,
-    /// How often the build of an image was begun again because of other files.
+    /// What is done next with an image whose build was stopped.
+    renewed: BTreeMap<ImageId, Again>,
+    /// How often an image was begun again because of other files.
     renewals: BTreeMap<ImageId, u32>,
     /// Whether nothing more is started, because another plan is due.
     replaced: bool,
@@ -76,6 +83,8 @@ pub(crate) struct Dispatcher<'a, 'e> {
     unsettled: BTreeSet<ImageName>,
     /// The tags that move in the end.
     held: Vec<HeldTags>,
+    /// The same of `prepare` commands.
+    failed_prepares: BTreeMap<ImageName, HeldPrepare>,
     /// How many workers have not reported yet.
     workers: usize,
     finished: Vec<Finished>,
@@ -113,7 +122,10 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
                 current[step.image.index()] = Some(Arc::clone(record));
             }
         }
+        let unprepared = steps.values().filter(|step| prepare::is_due(step));
         Self {
+            unprepared: unprepared.map(|step| step.image).collect(),
+            preparing: BTreeMap::new(),
             schedule: Schedule::new(graph, &work),
             steps,
             source_keys: plan::source_keys(&run.facts, &run.entries),
@@ -131,6 +143,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             published: State::new(),
             unsettled: BTreeSet::new(),
             held: Vec::new(),
+            failed_prepares: BTreeMap::new(),
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
@@ -155,7 +168,12 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             self.shared.cancel.raise();
             while self.workers > 0 {
                 match messages.recv() {
-                    Ok(Message::Tell(_) | Message::Renewed(_) | Message::Replaced(_)) => (),
+                    Ok(
+                        Message::Tell(_)
+                        | Message::Preparing(..)
+                        | Message::Renewed(_)
+                        | Message::Replaced(_),
+                    ) => (),
                     Ok(_) => self.workers -= 1,
                     Err(_) => break,
                 }
@@ -174,6 +192,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             published: self.published,
             unsettled: self.unsettled,
             astray,
+            unprepared: self.failed_prepares,
         })
     }
 
@@ -277,17 +296,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
                 self.run.ledger.history().records.get(&self.name(id)).cloned();
             return self.stand(id, Ended::Pushed, End::default(), spawn);
         }
-        let needs_prepare = |reason: &Reason| matches!(reason, Reason::PrepareNeeded { .. });
-        if !step.reasons.iter().any(needs_prepare) {
-            return self.decide(id, spawn);
-        }
-        let log = self.started(id, step.reasons.clone());
-        let name = self.name(id);
-        self.run.ledger.append([ledger::Entry::Intent { image: name.clone() }])?;
-        let (shared, sender) = (self.shared, self.sender.clone());
-        self.workers += 1;
-        spawn(Box::new(move || work::prepare(shared, id, &name, &log, &sender)));
-        Ok(())
+        if self.unprepared.contains(&id) { self.prepare(id, spawn) } else { self.decide(id, spawn) }
     }
 
     /// The parents have ended: what does the image need now?
@@ -356,19 +365,22 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         Ok(())
     }
 
-    fn started(&mut self, id: ImageId, reasons: Vec<Reason>) -> Log {
+    fn started(&mut self, id: ImageId, reasons: Vec<Reason>) {
         self.begun.entry(id).or_insert_with(|| (Timer::start(), 0));
         self.logged.insert(id);
         let log = Log::of(&self.run, id);
         let (image, predicted) = (self.name(id), self.predicted_of(id));
-        (self.emit)(What::Started { image, reasons, log: log.shown.clone(), predicted });
-        log
+        (self.emit)(What::Started { image, reasons, log: log.shown, predicted });
     }
 
     fn receive(&mut self, message: Message, spawn: Spawn<'_, 'a>) -> Result<(), LedgerError> {
         match message {
             Message::Tell(what) => {
                 (self.emit)(what);
+                return Ok(());
+            }
+            Message::Preparing(id, key) => {
+                self.prepare_begun(id, key);
                 return Ok(());
             }
             Message::Renewed(images) => return self.renew(images),
@@ -379,22 +391,19 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             _ => self.workers -= 1,
         }
         match message {
-            Message::Tell(_) | Message::Renewed(_) | Message::Replaced(_) => Ok(()),
+            Message::Tell(_)
+            | Message::Preparing(..)
+            | Message::Renewed(_)
+            | Message::Replaced(_) => Ok(()),
             Message::Panicked(panic) => {
                 self.shared.cancel.raise();
                 resume_unwind(panic)
             }
-            Message::Prepared(id, Ok((prepared, entries))) => {
-                self.has_prepared = true;
-                self.run.ledger.append([ledger::Entry::Prepared(prepared)])?;
-                self.again(id, entries, spawn)
-            }
+            Message::Prepared(id, ended) => self.prepare_ended(id, ended, spawn),
             Message::Built(id, ended) => self.build_ended(id, ended, spawn),
             Message::Tagged(id, Ok(())) => self.restored(id, spawn),
             Message::Pushed(id, Ok(sent)) => self.pushed(id, sent),
-            Message::Prepared(id, Err(failed))
-            | Message::Tagged(id, Err(failed))
-            | Message::Pushed(id, Err(failed)) => match failed {
+            Message::Tagged(id, Err(failed)) | Message::Pushed(id, Err(failed)) => match failed {
                 Failed::Cancelled => self.end(id, Ended::NotReached, End::default()),
                 Failed::Image(failure) => self.fail(id, failure),
             },
@@ -419,13 +428,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
 
     /// Our reading of the Dockerfile was incomplete: the whole context counts until the Dockerfile
     /// changes.
-    fn widened(
-        &mut self,
-        id: ImageId,
-        paths: &[String],
-        entries: Vec<Entry>,
-        spawn: Spawn<'_, 'a>,
-    ) -> Result<(), LedgerError> {
+    fn widened(&mut self, id: ImageId, paths: &[String]) -> Result<(), LedgerError> {
         let image = self.name(id);
         let dockerfile = Digest::of_content(&self.shared.disk.dockerfile(id));
         self.run.ledger.append([ledger::Entry::Widened { image: image.clone(), dockerfile }])?;
@@ -435,7 +438,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             paths.join(", ")
         );
         (self.emit)(What::Warning { image: Some(image), message });
-        self.again(id, entries, spawn)
+        Ok(())
     }
 
     fn moved(
@@ -445,16 +448,21 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
         let image = Some(self.name(id));
-        let moves = self.begun.get_mut(&id).map_or(0, |(_, moves)| {
-            *moves += 1;
-            *moves
-        });
-        if moves >= MOVES {
+        if self.moves_too_often(id) {
             return self.fail_moving(id, &entries);
         }
         let message = "its files changed while it was built; building again".to_owned();
         (self.emit)(What::Warning { image, message });
         self.again(id, entries, spawn)
+    }
+
+    /// Counts that the files of an image moved under its build, or its `prepare`.
+    fn moves_too_often(&mut self, id: ImageId) -> bool {
+        let moves = self.begun.get_mut(&id).map_or(0, |(_, moves)| {
+            *moves += 1;
+            *moves
+        });
+        moves >= MOVES
     }
 
     fn name(&self, id: ImageId) -> ImageName {

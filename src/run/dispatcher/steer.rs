@@ -1,6 +1,7 @@
 //! A run whose inputs change while it is on, and builds that end because of it.
 //!
-//! Files of an image that is being built or waits are taken up in place. What cannot be (another
+//! Files of an image that is being built or waits, and the inputs of its `prepare`, are taken up in
+//! place. What cannot be (another
 //! graph, an image that has ended or was never part of the run) ends the run early instead: nothing
 //! more starts, what is being built goes on to its end, and whoever watches plans again. So a graph
 //! never changes under a run, and at most the builds that are on are waited for.
@@ -15,26 +16,38 @@ use crate::history::Ended;
 use crate::image::ImageId;
 use crate::ledger::LedgerError;
 use crate::plan::source_key;
-use crate::run::Held;
 use crate::run::dispatcher::ends::End;
 use crate::run::dispatcher::{Dispatcher, Spawn};
 use crate::run::work::{self, Failed, Outcome};
+use crate::run::{Held, Renewal};
 use crate::schedule::State;
 
-/// How often the build of an image is stopped and begun again in one run.
+/// How often an image is stopped and begun again in one run.
 const RENEWALS: u32 = 10;
 
+/// What is done next with an image whose build was stopped.
+pub(super) enum Again {
+    /// It is built from these files.
+    Build(Vec<Entry>),
+    /// Its `prepare` runs first, because its inputs are others.
+    Prepare,
+}
+
 impl<'a> Dispatcher<'a, '_> {
-    pub(super) fn renew(&mut self, images: Vec<(ImageId, Vec<Entry>)>) -> Result<(), LedgerError> {
-        for (id, entries) in images {
+    pub(super) fn renew(&mut self, images: Vec<Renewal>) -> Result<(), LedgerError> {
+        for renewal in images {
+            let id = renewal.image;
             match self.schedule.state(id) {
-                State::Waiting { .. } | State::Ready => self.take_up(id, entries),
-                State::Running if self.building.contains_key(&id) => self.outdate(id, entries),
+                State::Waiting { .. } | State::Ready => self.take_up(renewal),
+                State::Running if self.building.contains_key(&id) => self.outdate(renewal),
+                State::Running if self.preparing.contains_key(&id) => {
+                    self.outdate_prepare(id, renewal.prepare);
+                }
                 State::Running
                 | State::Absent
                 | State::Done
                 | State::Failed
-                | State::Blocked { .. } => self.replaced = true,
+                | State::Blocked { .. } => self.replaced |= renewal.is_other,
             }
         }
         self.stop_if_told()
@@ -44,33 +57,57 @@ impl<'a> Dispatcher<'a, '_> {
         self.replaced = true;
         for id in outdated {
             self.renewed.remove(id);
-            if let Some(cancel) = self.building.get(id) {
-                cancel.raise();
+            let building = self.building.get(id);
+            building.inspect(|cancel| cancel.raise());
+            if building.is_some() || self.stop_prepare(*id) {
                 let image = self.name(*id);
                 (self.emit)(What::Outdated { image, again: false });
             }
         }
     }
 
-    fn take_up(&mut self, id: ImageId, entries: Vec<Entry>) {
+    fn take_up(&mut self, renewal: Renewal) {
+        let id = renewal.image;
+        let Some(entries) = renewal.files else {
+            self.unprepared.insert(id);
+            return;
+        };
+        self.unprepared.remove(&id);
         self.source_keys[id.index()] = source_key(&self.run.facts, id, &entries, &self.source_keys);
         self.run.entries[id.index()] = Some(entries);
     }
 
-    /// Stops a build if its files are others than those that it was begun with.
-    fn outdate(&mut self, id: ImageId, entries: Vec<Entry>) {
-        let was_renewed = self.renewed.remove(&id).is_some();
-        let is_outdated = self.run.entries[id.index()].as_ref() != Some(&entries);
+    /// Stops a build if its files are others than those that it was begun with, or some of them were
+    /// made from something else.
+    fn outdate(&mut self, renewal: Renewal) {
+        let id = renewal.image;
+        let was_renewed = self.renewed.contains_key(&id);
+        let Some(next) = self.next(renewal) else { return };
+        let is_outdated = match &next {
+            Again::Build(entries) => self.run.entries[id.index()].as_ref() != Some(entries),
+            Again::Prepare => true,
+        };
         if (is_outdated || was_renewed)
             && let Some(cancel) = self.building.get(&id)
         {
             cancel.raise();
-            self.renewed.insert(id, entries);
+            self.renewed.insert(id, next);
             if !was_renewed {
                 let image = self.name(id);
                 (self.emit)(What::Outdated { image, again: true });
             }
         }
+    }
+
+    /// What an image that is being built should be made from now. Where a `prepare` of this run made
+    /// some of its files, nobody outside of the run can tell which they are.
+    fn next(&self, renewal: Renewal) -> Option<Again> {
+        let id = renewal.image;
+        if renewal.prepare.is_some() && renewal.prepare != self.prepared_with(id) {
+            return Some(Again::Prepare);
+        }
+        let entries = renewal.files.or_else(|| self.shared.disk.entries(id).ok());
+        entries.map(Again::Build)
     }
 
     /// A build ended: well, badly, or because it was stopped.
@@ -93,10 +130,17 @@ impl<'a> Dispatcher<'a, '_> {
                 self.replaced |= renewed.is_some();
                 self.adopted(id, *record, spawn)
             }
-            (Ok(Outcome::Moved(entries)), Some(_)) => self.begin_again(id, entries, spawn),
+            (Ok(Outcome::Widened(paths, entries)), renewed) => {
+                self.widened(id, &paths)?;
+                match renewed {
+                    Some(Again::Prepare) => self.prepare_again(id, spawn),
+                    _ => self.again(id, entries, spawn),
+                }
+            }
+            (_, Some(Again::Prepare)) => self.prepare_again(id, spawn),
             (Ok(Outcome::Moved(entries)), None) => self.moved(id, entries, spawn),
-            (Ok(Outcome::Widened(paths, entries)), _) => self.widened(id, &paths, entries, spawn),
-            (Err(_), Some(entries)) => self.begin_again(id, entries, spawn),
+            (Ok(Outcome::Moved(entries)), Some(Again::Build(_)))
+            | (Err(_), Some(Again::Build(entries))) => self.begin_again(id, entries, spawn),
             (Err(Failed::Cancelled), None) => self.end(id, Ended::NotReached, End::default()),
             (Err(Failed::Image(failure)), None) => {
                 if let (false, Some(key)) = (failure.transient, self.keys.get(&id)) {
@@ -116,12 +160,17 @@ impl<'a> Dispatcher<'a, '_> {
         entries: Vec<Entry>,
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
-        let renewals = self.renewals.entry(id).or_default();
-        *renewals += 1;
-        if *renewals > RENEWALS && !self.shared.cancel.is_raised() {
+        if self.is_renewed_too_often(id) && !self.shared.cancel.is_raised() {
             return self.fail_moving(id, &entries);
         }
         self.again(id, entries, spawn)
+    }
+
+    /// Counts that an image is begun again.
+    pub(super) fn is_renewed_too_often(&mut self, id: ImageId) -> bool {
+        let renewals = self.renewals.entry(id).or_default();
+        *renewals += 1;
+        *renewals > RENEWALS
     }
 
     /// It failed with this key before, and would again.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use imgraph::context::{Entry, EntryKind};
 use imgraph::digest::Digest;
+use imgraph::engine::scratch::ScratchDir;
 use imgraph::engine::{CacheUse, Progress, Request};
 use imgraph::image::Platform;
 use rustix::process::{self, Pid, Signal};
@@ -36,7 +37,6 @@ pub(crate) fn shown(progress: &Progress) -> String {
 
 /// A build of no Dockerfile yet, on the context `empty` below `home`, which need not be there.
 pub(crate) fn request(home: &Path, scratch: PathBuf) -> Request {
-    fs::create_dir_all(&scratch).unwrap();
     Request {
         image: "test".parse().unwrap(),
         dockerfile_path: "/w/images/test/Dockerfile".into(),
@@ -63,7 +63,7 @@ pub(crate) fn request(home: &Path, scratch: PathBuf) -> Request {
         references: Vec::new(),
         epoch: 0,
         cache: CacheUse::Use,
-        scratch,
+        scratch: ScratchDir::new(scratch),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod editors;
 mod flight;
+mod prepares;
 mod storm;
 mod surroundings;
 mod terminal;

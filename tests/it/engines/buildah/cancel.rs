@@ -65,7 +65,7 @@ fn a_build_that_was_cancelled_before_it_began_does_not_begin() {
 fn a_buildah_that_is_killed_is_the_machines_fault_and_leaves_nothing() {
     let Some(bench) = Bench::new() else { return };
     let request = bench.request("FROM acme/base:0.1.0\nRUN echo asleep; sleep 20.27\n");
-    let word = request.scratch.display().to_string();
+    let word = request.scratch.path().display().to_string();
     let ended = bench.engine.build(&request, &Cancel::default(), &mut |progress| {
         if shown(&progress) == "| asleep" {
             let group = format!("-{}", leader(&word));
@@ -94,7 +94,7 @@ fn a_container_of_a_killed_buildah_does_not_live_on() {
     let storage = Some(bench.storage());
     let engine = Buildah::new(Options { storage, isolation, ..Options::default() });
     let request = bench.request("FROM acme/base:0.1.0\nRUN echo asleep; sleep 20.31\n");
-    let word = request.scratch.display().to_string();
+    let word = request.scratch.path().display().to_string();
     let ended = engine.build(&request, &Cancel::default(), &mut |progress| {
         if shown(&progress) == "| asleep" {
             let group = format!("-{}", leader(&word));

@@ -247,7 +247,7 @@ fn exactly_the_given_files_are_in_the_context() {
     let expected = [".dockerignore 644", "d/script 755", "d/seen 640", ".dockerignore", "d"];
     assert_eq!(logs[..5], expected, "{lines:?}");
     assert!(logs[5].starts_with("d/seen"), "{logs:?}");
-    assert!(!request.scratch.join("context").exists());
+    assert!(!request.scratch.path().join("context").exists());
     assert_eq!(fs::read(context.join("d/seen")).unwrap(), b"d/seen");
 }
 

@@ -397,7 +397,7 @@ fn exactly_the_given_files_are_in_the_context() {
     (request.epoch, request.cache) = (7, CacheUse::Bypass);
     let logs = bench.logs(&request);
     assert_eq!(logs, ["/c:", ".dockerignore", "d", "", "/c/d:", "seen", "7"]);
-    let left: Vec<_> = fs::read_dir(&request.scratch).unwrap().collect();
+    let left: Vec<_> = fs::read_dir(request.scratch.path()).unwrap().collect();
     assert_eq!(left.len(), 3, "Dockerfile, its ignore file, and the metadata: {left:?}");
 }
 
