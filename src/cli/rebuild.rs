@@ -184,6 +184,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         forced: &forced,
         uncached: &uncached,
         held: &BTreeMap::new(),
+        quarantine: &BTreeMap::new(),
         engine: &*engine,
         disk: &disk,
         ledger,

@@ -314,6 +314,7 @@ impl Session {
             flavour: self.choice.flavour,
             pins: self.loaded.workspace.pins(),
             present,
+            aged_at: None,
         }
     }
 

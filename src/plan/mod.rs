@@ -6,6 +6,8 @@
 //!
 //! Knows no engine: whether an output is still there is asked through [`Facts::present`].
 
+pub mod age;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -38,6 +40,9 @@ pub struct Facts<'a> {
     pub pins: &'a LockFile,
     /// Where the output of a record is, with the references that its image shall have.
     pub present: &'a dyn Fn(ImageId, &Record) -> Presence,
+    /// When the ages of outputs are looked at, in milliseconds since the Unix epoch; `None`: they do
+    /// not matter.
+    pub aged_at: Option<u64>,
 }
 
 /// What is wanted, beside the facts.
@@ -129,7 +134,7 @@ pub fn plan(
     let mut steps = Vec::with_capacity(wanted.images.len());
     for id in facts.graph.order().iter().copied().filter(|id| wanted.images.contains(id)) {
         let mut step = match (wanted.prepare.get(&id), &entries[id.index()]) {
-            (Some(cause), _) => unprepared(id, cause),
+            (Some(cause), _) => facts.aged(history, unprepared(id, cause)),
             (None, None) => unprepared(id, &PrepareCause::NeverRan),
             (None, Some(entries)) => {
                 let inputs = facts.inputs(id, entries);
@@ -210,25 +215,32 @@ pub fn decide<'a>(
     let ours = record
         .filter(|record| record.engine == facts.engine && record.platform == inputs.image.platform);
     if let Some(record) = ours.filter(|record| record.build_key == key) {
-        return match (facts.present)(id, record) {
-            Presence::Present => Verdict::Fresh(Arc::clone(record)),
-            Presence::Untagged { .. } => Verdict::Restore(Arc::clone(record)),
-            Presence::Missing => Verdict::Rebuild(vec![Reason::OutputMissing]),
+        return match ((facts.present)(id, record), facts.too_old(history, id, record)) {
+            (Presence::Missing, _) => Verdict::Rebuild(vec![Reason::OutputMissing]),
+            (_, Some(reason)) => Verdict::Rebuild(vec![reason]),
+            (Presence::Present, None) => Verdict::Fresh(Arc::clone(record)),
+            (Presence::Untagged { .. }, None) => Verdict::Restore(Arc::clone(record)),
         };
     }
     let earlier = history.by_key.get(&key).filter(|record| record.engine == facts.engine);
-    if let Some(record) = earlier
-        && (facts.present)(id, record) != Presence::Missing
-    {
-        return Verdict::Restore(Arc::clone(record));
+    let is_there = |record: &&Arc<Record>| (facts.present)(id, record) != Presence::Missing;
+    if let Some(record) = earlier.filter(is_there) {
+        return match facts.too_old(history, id, record) {
+            Some(reason) => Verdict::Rebuild(vec![reason]),
+            None => Verdict::Restore(Arc::clone(record)),
+        };
     }
-    Verdict::Rebuild(match (record, ours) {
+    let mut reasons = match (record, ours) {
         (None, _) => vec![Reason::NeverBuilt],
         (Some(record), None) if record.engine != facts.engine => {
             vec![Reason::OtherEngine { engine: record.engine.clone() }]
         }
         (Some(record), _) => since(record, inputs, parent),
-    })
+    };
+    if let Some(age) = ours.and_then(|record| facts.too_old(history, id, record)) {
+        reasons.insert(0, age);
+    }
+    Verdict::Rebuild(reasons)
 }
 
 /// Everything that changed since a record.

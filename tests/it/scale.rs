@@ -92,7 +92,15 @@ fn planned(graph: &ImageGraph, history: &History) -> (Plan, usize) {
     };
     let (layers, pins) = (Layers::default(), LockFile::default());
     let (engine, flavour) = ("simulate", Flavour::BuildKit);
-    let facts = Facts { graph, layers: &layers, engine, flavour, pins: &pins, present: &present };
+    let facts = Facts {
+        graph,
+        layers: &layers,
+        engine,
+        flavour,
+        pins: &pins,
+        present: &present,
+        aged_at: None,
+    };
     let images: BTreeSet<ImageId> = graph.iter().map(|(id, _)| id).collect();
     let (forced, prepare) = (BTreeSet::new(), BTreeMap::new());
     let wanted = Wanted { images: &images, forced: &forced, prepare: &prepare, push: false };

@@ -241,6 +241,7 @@ impl Pass<'_> {
             forced: &none,
             uncached: if is_uncached { &state.selected.asked } else { &none },
             held,
+            quarantine: &BTreeMap::new(),
             engine,
             disk: &state.disk(),
             ledger,

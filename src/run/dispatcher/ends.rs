@@ -58,6 +58,7 @@ impl<'a> Dispatcher<'a, '_> {
         } else {
             vec![ledger::Entry::Built(Arc::clone(&record))]
         };
+        news.extend(self.aged(id, &record, done.cached_steps));
         if !done.layers.is_empty() {
             news.push(ledger::Entry::Layers(done.layers));
         }
@@ -174,14 +175,20 @@ impl<'a> Dispatcher<'a, '_> {
             Ended::Built | Ended::CutOff | Ended::Restored | Ended::Pushed => {
                 self.schedule.done(id);
             }
-            Ended::Failed => {
-                for blocked in self.schedule.failed(id) {
-                    let blocked_by = Some(image.clone());
-                    self.end(blocked, Ended::Blocked, End { blocked_by, ..End::default() })?;
-                }
-            }
+            Ended::Failed => self.block(id, &image)?,
+            Ended::Quarantined if self.current[id.index()].is_some() => self.schedule.done(id),
+            Ended::Quarantined => self.block(id, &image)?,
             Ended::NotReached => self.schedule.give_up(id),
             Ended::Blocked => (),
+        }
+        Ok(())
+    }
+
+    /// Ends what stands on an image that has no output.
+    fn block(&mut self, id: ImageId, image: &ImageName) -> Result<(), LedgerError> {
+        for blocked in self.schedule.failed(id) {
+            let blocked_by = Some(image.clone());
+            self.end(blocked, Ended::Blocked, End { blocked_by, ..End::default() })?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The thread that owns the state of a run.
 
 mod ends;
+mod full;
 mod steer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use crate::image::{ImageId, ImageName};
 use crate::ledger::{self, LedgerError};
 use crate::plan::{self, Decision, Durations, Step, Verdict, decide};
 use crate::run::dispatcher::ends::End;
-use crate::run::job::{self, Job, Log};
+use crate::run::job::{self, Log};
 use crate::run::summary::{self, Finished};
 use crate::run::work::{self, Failed, Message, Shared};
 use crate::run::{Held, Options, Outcome, Run};
@@ -68,6 +69,8 @@ pub(crate) struct Dispatcher<'a, 'e> {
     keys: BTreeMap<ImageId, Digest>,
     /// What failed and is not to be tried again as it is.
     failed: BTreeMap<ImageName, Held>,
+    /// The images whose builds take nothing from the engine's cache of steps.
+    uncached: BTreeSet<ImageId>,
     /// How many workers have not reported yet.
     workers: usize,
     finished: Vec<Finished>,
@@ -115,6 +118,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             replaced: false,
             keys: BTreeMap::new(),
             failed: BTreeMap::new(),
+            uncached: BTreeSet::new(),
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
@@ -301,6 +305,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
                 Some(held) if held.key == key && !self.run.forced.contains(&id) => {
                     self.fail_again(id, held.clone())
                 }
+                _ if self.is_quarantined(id, key) => self.quarantine(id),
                 _ => self.build(id, key, reasons, spawn),
             },
         }
@@ -356,10 +361,10 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         reasons: Vec<Reason>,
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
+        let job = self.job(id, key, &reasons);
         if !self.logged.contains(&id) {
             self.started(id, reasons);
         }
-        let job = Job::new(&self.run, &self.current, id, key);
         self.run.ledger.append([ledger::Entry::Intent { image: self.name(id) }])?;
         let (shared, sender) = (self.shared, self.sender.clone());
         let cancel = shared.cancel.child();
