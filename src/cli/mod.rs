@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod failure;
+pub mod report_file;
 pub mod selection;
 pub mod settings;
 
@@ -16,6 +17,7 @@ mod graph;
 mod init;
 mod inputs;
 mod ls;
+mod nightly;
 mod plan;
 mod rebuild;
 mod registries;

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::cli::args;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::nightly::prepared_again;
 use crate::cli::selection::Selection;
 use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{Settings, write};
@@ -17,10 +18,10 @@ use crate::gather::inputs;
 use crate::gather::stat::Keep;
 use crate::history::{History, Presence, Record};
 use crate::image::ImageId;
-use crate::ledger;
 use crate::plan::{Decision, Facts, Plan, Step, source_keys};
 use crate::report::sentence;
 use crate::report::style::Tone;
+use crate::{clock, ledger};
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Failure> {
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Fai
         selection: &arguments.selection,
         force: arguments.force,
         push: false,
+        full: false,
         verbose: arguments.verbose,
     };
     preview.show(arguments.json, settings)
@@ -38,6 +40,8 @@ pub(crate) struct Preview<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) force: bool,
     pub(crate) push: bool,
+    /// Whether it is that of a nightly.
+    pub(crate) full: bool,
     pub(crate) verbose: u8,
 }
 
@@ -51,7 +55,8 @@ impl Preview<'_> {
         if self.push {
             session.check_registries(&selected.images)?;
         }
-        let wishes = Wishes { forced: &forced, push: self.push };
+        let aged_at = self.full.then(clock::now);
+        let wishes = Wishes { forced: &forced, push: self.push, aged_at };
         let look = ManuallyDrop::new(Look::at(&session, settings, &selected, wishes)?);
         let text =
             if as_json { look.json(&session) } else { look.text(&session, settings, self.verbose) };
@@ -87,8 +92,9 @@ impl Look {
         }
         let wide = session.wide(&history);
         let disk = session.disk(&wide);
+        let prepared = prepared_again(session, &history, (selected, wishes.forced, wishes.aged_at));
         let (gathered, presence) = rayon::join(
-            || inputs::gather(&disk, &selected.family, &history, wishes.forced),
+            || inputs::gather(&disk, &selected.family, &history, &prepared),
             || present(session, settings, &history, &selected.family),
         );
         session.judge(&selected.images, &gathered.problems, settings)?;
@@ -99,7 +105,7 @@ impl Look {
         });
         let present = |id, record: &Record| answered(session, answers.as_ref(), id, record);
         session.check_left_out(selected, &history, &present)?;
-        let facts = session.facts(&present);
+        let facts = Facts { aged_at: wishes.aged_at, ..session.facts(&present) };
         let planned = plan(&facts, &history, gathered, &selected.images, wishes);
         // A cache that cannot be written costs time, nothing else.
         session.stat.save(&session.state, Keep::All).unwrap_or_default();

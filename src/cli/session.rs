@@ -408,13 +408,15 @@ pub(crate) struct Wishes<'a> {
     pub(crate) forced: &'a BTreeSet<ImageId>,
     /// Whether images shall be in their registries.
     pub(crate) push: bool,
+    /// When it is looked whether images are too old, if that matters.
+    pub(crate) aged_at: Option<u64>,
 }
 
 impl Wishes<'_> {
     /// None.
     pub(crate) fn nothing() -> Self {
         const NONE: &BTreeSet<ImageId> = &BTreeSet::new();
-        Self { forced: NONE, push: false }
+        Self { forced: NONE, push: false, aged_at: None }
     }
 }
 
@@ -427,7 +429,7 @@ pub(crate) fn plan(
     wishes: Wishes<'_>,
 ) -> Planned {
     let prepare: &BTreeMap<ImageId, PrepareCause> = &gathered.prepare;
-    let Wishes { forced, push } = wishes;
+    let Wishes { forced, push, .. } = wishes;
     let wanted = Wanted { images, forced, prepare, push };
     let plan = plan::plan(facts, history, &gathered.entries, &wanted);
     Planned { plan, entries: gathered.entries }

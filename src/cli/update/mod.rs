@@ -5,6 +5,7 @@
 
 pub(crate) mod arguments;
 mod file;
+pub(crate) mod refresh;
 mod report;
 mod resolve;
 
@@ -90,14 +91,7 @@ pub(crate) fn run(arguments: &Update, settings: &Settings) -> Result<u8, Failure
     let mut changes: Vec<Change> =
         answers.into_iter().map(|(key, answer)| change(key, answer, &wanted[key], old)).collect();
     if arguments.references.is_empty() {
-        let is_gone = |(key, _): &(&Reference, &Locked)| !wanted.contains_key(*key);
-        changes.extend(old.rows().filter(is_gone).map(|(key, row)| Change {
-            reference: key.clone(),
-            old: Some(row.clone()),
-            kind: Kind::Removed,
-            images: BTreeSet::new(),
-            touched: BTreeSet::new(),
-        }));
+        changes.extend(removed(old, |key| wanted.contains_key(key)));
     }
     let new = applied(old, &changes);
     let has_file = session.loaded.workspace.lock.is_some();
@@ -107,7 +101,7 @@ pub(crate) fn run(arguments: &Update, settings: &Settings) -> Result<u8, Failure
         file::write(&session.root, &new.text())?;
     }
     let report = report::Report { graph, changes: &changes, is_other, writes };
-    let text = if arguments.json { report.json() } else { report.text(settings) };
+    let text = if arguments.json { report.json() } else { report.text(settings.style_out()) };
     write(&mut io::stdout(), &text);
     report.complain(settings);
     Ok(exit_code(&changes, is_other && settings.locked))
@@ -221,6 +215,18 @@ fn change(
     let touched = touched.map(|(id, _)| *id).collect();
     let images = wanted.readers.iter().map(|(id, _)| *id).collect();
     Change { reference: reference.clone(), old, kind, images, touched }
+}
+
+/// The rows that nothing reads.
+fn removed(old: &LockFile, is_read: impl Fn(&Reference) -> bool) -> impl Iterator<Item = Change> {
+    let gone = old.rows().filter(move |(key, _)| !is_read(key));
+    gone.map(|(key, row)| Change {
+        reference: key.clone(),
+        old: Some(row.clone()),
+        kind: Kind::Removed,
+        images: BTreeSet::new(),
+        touched: BTreeSet::new(),
+    })
 }
 
 /// The lock file with these changes.
