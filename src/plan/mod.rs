@@ -216,7 +216,9 @@ pub fn decide<'a>(
         .filter(|record| record.engine == facts.engine && record.platform == inputs.image.platform);
     if let Some(record) = ours.filter(|record| record.build_key == key) {
         return match ((facts.present)(id, record), facts.too_old(history, id, record)) {
-            (Presence::Missing, _) => Verdict::Rebuild(vec![Reason::OutputMissing]),
+            (Presence::Missing, age) => {
+                Verdict::Rebuild(age.into_iter().chain([Reason::OutputMissing]).collect())
+            }
             (_, Some(reason)) => Verdict::Rebuild(vec![reason]),
             (Presence::Present, None) => Verdict::Fresh(Arc::clone(record)),
             (Presence::Untagged { .. }, None) => Verdict::Restore(Arc::clone(record)),

@@ -332,6 +332,8 @@ fn what_is_too_old_is_rebuilt_where_that_matters_and_its_children_wait() {
             "app Pending [] waits for jre tools",
         ]
     );
+    world.astray.insert(world.tree.id("base"), Presence::Missing);
+    assert!(world.steps()[0].ends_with("}, OutputMissing]"), "{:?}", world.steps());
     world.change("base");
     assert!(world.steps()[0].ends_with("}, FileChanged { path: \"file\" }]"));
     let base = world.tree.id("base");

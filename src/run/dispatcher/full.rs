@@ -2,11 +2,13 @@
 //! left alone because they keep failing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::engine::CacheUse;
 use crate::event::{Failure, What};
 use crate::fingerprint::reason::Reason;
+use crate::graph::External;
 use crate::history::{Ended, Failing, Presence, Record};
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{Entry, LedgerError};
@@ -22,11 +24,13 @@ impl Dispatcher<'_, '_> {
         if reasons.iter().any(|reason| matches!(reason, Reason::TooOld { .. })) {
             job.request.cache = CacheUse::Bypass;
             job.request.cache_from = Vec::new();
-            let pins = self.run.facts.pins;
-            let mut externals = self.run.facts.graph.image(id).externals.iter();
             // What is pinned cannot have moved: its registry need not even be there.
-            job.request.pull |=
-                externals.any(|it| pins.digest(&it.normalised, &it.platform).is_none());
+            let pins = self.run.facts.pins;
+            let may_move = |it: &External| {
+                it.normalised.digest.is_none()
+                    && pins.digest(&it.normalised, &it.platform).is_none()
+            };
+            job.request.pull |= self.run.facts.graph.image(id).externals.iter().any(may_move);
         }
         match job.request.cache {
             CacheUse::Bypass => self.uncached.insert(id),
@@ -72,7 +76,7 @@ impl Dispatcher<'_, '_> {
     }
 
     /// The record of an image whose output is still there.
-    fn last_good(&self, id: ImageId) -> Option<std::sync::Arc<Record>> {
+    fn last_good(&self, id: ImageId) -> Option<Arc<Record>> {
         let facts = &self.run.facts;
         let image = facts.graph.image(id);
         let record = self.run.ledger.history().records.get(&image.spec.name)?;
