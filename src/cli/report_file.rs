@@ -62,12 +62,12 @@ impl Reports {
         let mut placed = Vec::new();
         for ReportFile { form, path } in files {
             let path = directory.join(path);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(unwritten(&path, &error));
-                }
-                _ => placed.push(ReportFile { form: *form, path }),
+            // What a link leads to is written, and not the link.
+            let path = fs::canonicalize(&path).unwrap_or(path);
+            if fs::metadata(&path).is_ok_and(|found| found.is_file()) {
+                fs::remove_file(&path).map_err(|error| unwritten(&path, &error))?;
             }
+            placed.push(ReportFile { form: *form, path });
         }
         Ok(Self { files: placed, roll: RefCell::default() })
     }
@@ -108,8 +108,12 @@ fn unwritten(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Exit::UNAVAILABLE, format!("cannot write {}: {error}", path.display()))
 }
 
-/// Writes a file: whoever reads it sees all of it or nothing.
+/// Writes a file: whoever reads it sees all of it or nothing. Into a pipe or a terminal it is only
+/// written.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return File::options().write(true).open(path)?.write_all(bytes);
+    }
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }

@@ -1,5 +1,7 @@
 //! `--report`: the end of a run as a file, whichever way it ended.
 
+use std::path::Path;
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -109,6 +111,11 @@ fn a_report_that_cannot_be_written_is_no_success() {
     tree.rebuild("--report=images/base/packages.txt/a.xml --report=b.json")
         .exits(69)
         .mentions("error: cannot write [ROOT]/images/base/packages.txt/a.xml");
+    // What is no file is written into, and stays what it is.
+    tree.add("//- out.xml -> /dev/null\n//- link.json -> out/real.json\n");
+    tree.rebuild("--report=out.xml --report=link.json").exits(0);
+    tree.rebuild("--report=link.json").exits(0);
+    assert!(tree.path("out.xml").is_symlink() && Path::new("/dev/null").exists());
     tree.rebuild("--report=report.html").exits(2).mentions("it ends in .md, .json or .xml");
 }
 
