@@ -221,7 +221,7 @@ pub struct Rebuild {
     /// and then 60 seconds [default: 2, with --full 4]
     #[arg(long, value_name = "N", env = "IMGRAPH_RETRIES")]
     pub retries: Option<u32>,
-    /// Also write the end of the run into a file: .md, .json, or .xml for `JUnit`; markdown=FILE, json=FILE
+    /// Also write the end of the run into a file: .md, .json, or .xml (test results); markdown=FILE, json=FILE
     /// and junit=FILE say it for other names
     #[arg(long, value_name = "FILE", env = "IMGRAPH_REPORT", value_delimiter = ';')]
     pub report: Vec<ReportFile>,

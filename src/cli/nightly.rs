@@ -34,7 +34,7 @@ impl Nightly {
         settings: &Settings,
         cancel: &Cancel,
     ) -> Result<Self, Failure> {
-        let refreshed = refresh(&arguments.selection, settings, cancel)?;
+        let refreshed = refresh((&arguments.selection, arguments.output.quiet), settings, cancel)?;
         Ok(Self { now: clock::now(), refreshed })
     }
 

@@ -13,15 +13,16 @@ use crate::cli::nightly::prepared_again;
 use crate::cli::selection::Selection;
 use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{Settings, write};
+use crate::clock::now;
 use crate::engine::Engine;
 use crate::gather::inputs;
 use crate::gather::stat::Keep;
 use crate::history::{History, Presence, Record};
 use crate::image::ImageId;
+use crate::ledger;
 use crate::plan::{Decision, Facts, Plan, Step, source_keys};
 use crate::report::sentence;
 use crate::report::style::Tone;
-use crate::{clock, ledger};
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Failure> {
@@ -55,7 +56,7 @@ impl Preview<'_> {
         if self.push {
             session.check_registries(&selected.images)?;
         }
-        let aged_at = self.full.then(clock::now);
+        let aged_at = self.full.then(now);
         let wishes = Wishes { forced: &forced, push: self.push, aged_at };
         let look = ManuallyDrop::new(Look::at(&session, settings, &selected, wishes)?);
         let text =

@@ -1,6 +1,7 @@
 //! `rebuild --full`: pins move, what is old becomes new, and what keeps failing is left alone.
 
 use imgraph::ledger::{Entry, Holder, Ledger, Lock};
+use rustix::process::Signal;
 
 use crate::registry::front::{Fault, Response};
 use crate::support::{Said, TREE, Workspace};
@@ -132,6 +133,36 @@ fn a_registry_that_cannot_be_asked_is_said_and_everything_else_goes_on() {
         assert!(junit.contains(&format!("/alpine:3\" time=\"0.000\">{element}")), "{junit}");
         assert!(world.tree.read("r.json").contains(&format!("\"exit_code\":{code}")));
     }
+}
+
+#[test]
+fn a_nightly_that_is_interrupted_while_it_asks_moves_nothing() {
+    let world = World::new();
+    world.imgraph("update", 0);
+    world.publish("debian:12", "two");
+    let before = world.lock();
+    world.outside.front.spoils(usize::MAX, Fault::Silent, |it| it.path.contains("/alpine/"));
+    world.outside.front.asked();
+    let running = world.tree.start("rebuild --full --report=r.json");
+    while !world.outside.front.asked().iter().any(|it| it.path.contains("/alpine/")) {
+        std::thread::yield_now();
+    }
+    running.signal(Signal::INT);
+    running.finish().exits(130);
+    assert_eq!(world.lock(), before);
+    assert!(world.tree.read("r.json").contains("\"error\":\"interrupted before the run began\""));
+}
+
+#[test]
+fn who_wants_it_quiet_hears_of_trouble_only() {
+    let world = World::new();
+    world.imgraph("update", 0);
+    world.publish("debian:12", "two");
+    world.rebuild("--full --quiet", 0).says("");
+    let refusal = Fault::Answer(Response::refusal(403, "X", "y"));
+    world.outside.front.spoils(usize::MAX, refusal, |it| it.path.contains("/alpine/"));
+    let said = world.rebuild("--full --quiet", 1).mentions("help: tools needs `OUTSIDE/alpine:3`");
+    said.never_mentions("imgraph.lock");
 }
 
 #[test]
@@ -281,6 +312,9 @@ fn who_asks_for_an_image_in_quarantine_gets_it_tried() {
     for arguments in ["rebuild base", "rebuild --rerun=last", "rebuild --full --retries=0 base"] {
         tree.imgraph(arguments).exits(1).mentions("1 failed");
     }
+    let why =
+        "it failed with these inputs in 4 full runs, and is left alone by the next (.imgraph/runs/";
+    tree.imgraph("why base").exits(0).mentions(why);
     tree.imgraph("rebuild --full layer:base --retries=0").exits(2);
     full(&tree, "b*", 1).mentions("[base] quarantined");
     full(&tree, "--force", 1).mentions("[base] failed");

@@ -37,27 +37,25 @@ pub(crate) struct Refreshed {
     pub(crate) has_file: bool,
 }
 
-/// Moves the pins, and says which on standard error.
+/// Moves the pins, and says which on standard error; who wants it quiet hears of trouble only.
 pub(crate) fn refresh(
-    selection: &Selection,
+    (selection, quiet): (&Selection, bool),
     settings: &Settings,
     cancel: &Cancel,
 ) -> Result<Refreshed, Failure> {
+    let say = |text: &str| write(&mut io::stderr(), if quiet { "" } else { text });
     let session = Session::without_contexts(settings)?;
     let graph = &session.loaded.graph;
     let selected = session.select(selection, settings)?;
     let has_file = session.loaded.workspace.lock.is_some();
     let untouched = Refreshed { news: Vec::new(), exit: Exit::OK, has_file };
     if !has_file || settings.locked {
-        say_why_not(has_file, graph);
+        say(&why_not(has_file, graph));
         return Ok(untouched);
     }
     if session.loaded.problems.iter().any(Diagnostic::is_error) {
         // What a broken Dockerfile reads is not known, and what is wrong is said by the run.
-        write(
-            &mut io::stderr(),
-            &format!("{LOCK_FILE} stays as it is: the workspace has errors\n"),
-        );
+        say(&format!("{LOCK_FILE} stays as it is: the workspace has errors\n"));
         return Ok(untouched);
     }
     let layers = &session.loaded.workspace.layers;
@@ -86,22 +84,22 @@ pub(crate) fn refresh(
         file::write(&session.root, &new.text())?;
     }
     let report = Report { graph, changes: &changes, is_other, writes: is_other };
-    write(&mut io::stderr(), &report.text(settings.style_err()));
+    say(&report.text(settings.style_err()));
     report.complain(settings);
     let news = changes.iter().filter_map(|change| event(graph, change)).collect();
     Ok(Refreshed { news, exit: exit_code(&changes, false), has_file })
 }
 
-fn say_why_not(has_file: bool, graph: &ImageGraph) {
-    let text = match has_file {
+/// Why no pin moves.
+fn why_not(has_file: bool, graph: &ImageGraph) -> String {
+    match has_file {
         true => format!("{LOCK_FILE} stays as it is: --locked\n"),
-        false if wanted(graph).is_empty() => return,
+        false if wanted(graph).is_empty() => String::new(),
         false => format!(
             "there is no {LOCK_FILE}: what a tag means is asked when an image is built, and one that moves \
              rebuilds nothing; `imgraph update` writes it\n"
         ),
-    };
-    write(&mut io::stderr(), &text);
+    }
 }
 
 fn is_manual(graph: &ImageGraph, layers: &Layers, id: ImageId) -> bool {
