@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 
+use crate::digest::Digest;
 use crate::fingerprint::reason::Reason;
-use crate::graph::ImageGraph;
+use crate::fingerprint::{Inputs, Parent};
+use crate::graph::{Edge, ImageGraph};
 use crate::history::{History, Record};
 use crate::image::ImageId;
 use crate::layers::Layers;
-use crate::plan::{Facts, Step};
+use crate::plan::{Facts, Step, Verdict, by_key};
 
 /// The images whose recorded outputs are too old at a time.
 pub fn too_old_images(
@@ -24,6 +26,32 @@ pub fn too_old_images(
         too_old((graph, layers), history, (id, record), now)
     };
     graph.iter().map(|(id, _)| id).filter(|id| is_old(*id).is_some()).collect()
+}
+
+/// What a build key calls for. What stands by its key is built again where it is too old.
+pub fn decide<'a>(
+    facts: &Facts<'_>,
+    history: &History,
+    (id, inputs): (ImageId, &Inputs<'a>),
+    key: Digest,
+    parent: &dyn Fn(&Edge) -> Parent<'a>,
+) -> Verdict {
+    match by_key(facts, history, (id, inputs), key, parent) {
+        Verdict::Fresh(record) => match facts.too_old(history, id, &record) {
+            Some(age) => Verdict::Rebuild(vec![age]),
+            None => Verdict::Fresh(record),
+        },
+        Verdict::Restore(record) => match facts.too_old(history, id, &record) {
+            Some(age) => Verdict::Rebuild(vec![age]),
+            None => Verdict::Restore(record),
+        },
+        Verdict::Rebuild(mut reasons) => {
+            let record = history.records.get(&inputs.image.spec.name);
+            let record = record.filter(|record| record.engine == facts.engine);
+            reasons.splice(0..0, record.and_then(|record| facts.too_old(history, id, record)));
+            Verdict::Rebuild(reasons)
+        }
+    }
 }
 
 fn too_old(

@@ -23,6 +23,7 @@ use crate::history::{History, Presence, Record};
 use crate::image::{ImageId, ImageName};
 use crate::layers::{Cutoff, Layers};
 use crate::lockfile::LockFile;
+pub use crate::plan::age::decide;
 use crate::reference::names_a_registry;
 
 /// What decisions rest on.
@@ -203,8 +204,8 @@ fn decide_now_or_later(
     Step { image, decision, reasons, waits_for, key, predicted: None, record }
 }
 
-/// What a build key calls for.
-pub fn decide<'a>(
+/// What a build key calls for, whatever the age.
+fn by_key<'a>(
     facts: &Facts<'_>,
     history: &History,
     (id, inputs): (ImageId, &Inputs<'a>),
@@ -215,34 +216,25 @@ pub fn decide<'a>(
     let ours = record
         .filter(|record| record.engine == facts.engine && record.platform == inputs.image.platform);
     if let Some(record) = ours.filter(|record| record.build_key == key) {
-        return match ((facts.present)(id, record), facts.too_old(history, id, record)) {
-            (Presence::Missing, age) => {
-                Verdict::Rebuild(age.into_iter().chain([Reason::OutputMissing]).collect())
-            }
-            (_, Some(reason)) => Verdict::Rebuild(vec![reason]),
-            (Presence::Present, None) => Verdict::Fresh(Arc::clone(record)),
-            (Presence::Untagged { .. }, None) => Verdict::Restore(Arc::clone(record)),
+        return match (facts.present)(id, record) {
+            Presence::Present => Verdict::Fresh(Arc::clone(record)),
+            Presence::Untagged { .. } => Verdict::Restore(Arc::clone(record)),
+            Presence::Missing => Verdict::Rebuild(vec![Reason::OutputMissing]),
         };
     }
     let earlier = history.by_key.get(&key).filter(|record| record.engine == facts.engine);
-    let is_there = |record: &&Arc<Record>| (facts.present)(id, record) != Presence::Missing;
-    if let Some(record) = earlier.filter(is_there) {
-        return match facts.too_old(history, id, record) {
-            Some(reason) => Verdict::Rebuild(vec![reason]),
-            None => Verdict::Restore(Arc::clone(record)),
-        };
+    if let Some(record) = earlier
+        && (facts.present)(id, record) != Presence::Missing
+    {
+        return Verdict::Restore(Arc::clone(record));
     }
-    let mut reasons = match (record, ours) {
+    Verdict::Rebuild(match (record, ours) {
         (None, _) => vec![Reason::NeverBuilt],
         (Some(record), None) if record.engine != facts.engine => {
             vec![Reason::OtherEngine { engine: record.engine.clone() }]
         }
         (Some(record), _) => since(record, inputs, parent),
-    };
-    if let Some(age) = ours.and_then(|record| facts.too_old(history, id, record)) {
-        reasons.insert(0, age);
-    }
-    Verdict::Rebuild(reasons)
+    })
 }
 
 /// Everything that changed since a record.
