@@ -37,7 +37,7 @@ impl<'a> Outcome<'a> {
             Ended::Restored => format!("an earlier build has the same inputs{and_pushed}"),
             Ended::Pushed => pushed.map_or_else(String::new, |it| sentence::names(it)),
             Ended::Failed => failed_words(*duration, failure.as_ref()),
-            Ended::Blocked => blocked_words(blocked_by.as_ref()),
+            Ended::Blocked => blocked_words(blocked_by.as_ref(), tally),
             Ended::Quarantined => {
                 tally.quarantined.get(image).map_or_else(String::new, quarantined_words)
             }
@@ -114,8 +114,8 @@ fn built_words(duration: u64, built: Option<&Built>, pushed: bool) -> String {
 
 /// That an image stands on what images in quarantine were, if it does.
 fn stands_on(image: &ImageName, tally: &Tally) -> String {
-    let below = tally.quarantined.iter().filter(|(_, it)| it.dependents.contains(image));
-    let names: Vec<&str> = below.map(|(name, _)| name.as_str()).collect();
+    let below = tally.stands_on.get(image).into_iter().flatten();
+    let names: Vec<&str> = below.map(ImageName::as_str).collect();
     match names[..] {
         [] => String::new(),
         _ => format!("; stands on the last good {}", sentence::names(&names)),
@@ -132,8 +132,11 @@ fn cut_off_words(parents: &[ImageName], tally: &Tally) -> String {
     }
 }
 
-fn blocked_words(by: Option<&ImageName>) -> String {
+fn blocked_words(by: Option<&ImageName>, tally: &Tally) -> String {
     match by {
+        Some(ancestor) if tally.quarantined.contains_key(ancestor) => {
+            format!("{ancestor} is in quarantine")
+        }
         Some(ancestor) => format!("{ancestor} failed"),
         None => "an ancestor failed".to_owned(),
     }

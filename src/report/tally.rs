@@ -31,6 +31,8 @@ pub struct Tally {
     pub pushed: BTreeMap<ImageName, Vec<String>>,
     /// What was left alone because it keeps failing.
     pub quarantined: BTreeMap<ImageName, Quarantine>,
+    /// The images that stand on the last good outputs of others, and of which.
+    pub stands_on: BTreeMap<ImageName, Vec<ImageName>>,
     /// What became of pins, in the order of their events.
     pub externals: Vec<External>,
     /// Whether the user asked the run to end.
@@ -202,7 +204,7 @@ impl Tally {
             What::Quarantined { image, runs, stands, dependents, .. } => {
                 let age = stands.map(|finished| event.time.saturating_sub(finished));
                 let dependents = dependents.clone();
-                self.quarantined.insert(image.clone(), Quarantine { runs: *runs, age, dependents });
+                self.quarantine(image, Quarantine { runs: *runs, age, dependents });
             }
             What::External { .. } => self.externals.extend(External::of(&event.what)),
             What::Interrupted => self.interrupted = true,
@@ -258,6 +260,13 @@ impl Tally {
             state: State::Waiting,
         });
         number
+    }
+
+    fn quarantine(&mut self, image: &ImageName, quarantine: Quarantine) {
+        for dependent in &quarantine.dependents {
+            self.stands_on.entry(dependent.clone()).or_default().push(image.clone());
+        }
+        self.quarantined.insert(image.clone(), quarantine);
     }
 
     fn pause(&mut self, paused: bool) {

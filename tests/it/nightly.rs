@@ -354,7 +354,8 @@ fn without_a_good_output_the_descendants_are_blocked() {
     let said = full(&tree, "", 1);
     assert_eq!(said.ends(), ["apps/api blocked", "apps/web blocked", "java/jre quarantined"]);
     said.mentions(
-        "[java/jre] quarantined: failed in 3 full runs with these inputs; no good output is left",
+        "[java/jre] quarantined: failed in 3 full runs with these inputs; no good output is left\n\
+         [apps/api] blocked: java/jre is in quarantine",
     );
 }
 

@@ -38,7 +38,7 @@ fn image(roll: &Roll, row: &Row) -> Value {
         "built": row.built,
         "failure": row.failure,
         "blocked_by": row.blocked_by,
-        "stands_on": row.stands_on,
+        "stands_on": roll.stands_on(row),
         "pushed": roll.tally.pushed.get(&row.name).map_or(&[][..], |references| references),
     })
 }

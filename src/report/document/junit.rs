@@ -101,7 +101,7 @@ fn image<'a>(roll: &Roll, row: &'a Row) -> Case<'a> {
         duration: row.duration,
         file: failure.and_then(|failure| failure.path.as_deref()),
         result,
-        output: output(row),
+        output: output(roll, row),
     }
 }
 
@@ -120,12 +120,12 @@ fn failed(duration: u64, failure: Option<&Failure>) -> Outcome {
 }
 
 /// How it ended, why it was built, and what it stands on.
-fn output(row: &Row) -> String {
+fn output(roll: &Roll, row: &Row) -> String {
     let mut lines = vec![row.word().to_owned()];
     if !row.reasons.is_empty() {
         lines.push(format!("because: {}", sentence::reasons(&row.reasons, usize::MAX)));
     }
-    for image in &row.stands_on {
+    for image in roll.stands_on(row) {
         lines.push(format!("stands on the last good output of {image}, which is in quarantine"));
     }
     lines.join("\n")

@@ -66,8 +66,6 @@ struct Row {
     built: Option<Built>,
     failure: Option<Failure>,
     blocked_by: Option<ImageName>,
-    /// The images in quarantine on whose last good outputs it stands.
-    stands_on: Vec<ImageName>,
 }
 
 impl Row {
@@ -81,7 +79,6 @@ impl Row {
             built: None,
             failure: None,
             blocked_by: None,
-            stands_on: Vec::new(),
         }
     }
 
@@ -119,11 +116,6 @@ impl Roll {
             }
             // They are all that hold, now that its parents have ended.
             What::Started { image, reasons, .. } => self.row(image).reasons.clone_from(reasons),
-            What::Quarantined { image, dependents, .. } => {
-                for dependent in dependents {
-                    self.row(dependent).stands_on.push(image.clone());
-                }
-            }
             What::Warning { image, message } => {
                 self.warnings.push((image.clone(), message.clone()));
             }
@@ -146,6 +138,11 @@ impl Roll {
             Form::Json => json::text(self, end),
             Form::Junit => junit::text(self, end),
         }
+    }
+
+    /// The images in quarantine on whose last good outputs an image stands.
+    fn stands_on(&self, row: &Row) -> &[ImageName] {
+        self.tally.stands_on.get(&row.name).map_or(&[], Vec::as_slice)
     }
 
     fn markdown(&self, end: &End<'_>) -> String {
