@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::OciDigest;
 use crate::fingerprint::reason::Reason;
 use crate::history::Ended;
 use crate::image::ImageName;
@@ -111,6 +112,40 @@ pub enum What {
         /// The failed ancestor, for blocked images.
         blocked_by: Option<ImageName>,
     },
+    /// What an image from outside is pinned to was looked up before the run, and is another image
+    /// now, or could not be looked up.
+    External {
+        /// As `imgraph.lock` has it.
+        reference: String,
+        /// What became of its pin.
+        status: Pin,
+        /// What it was pinned to.
+        old: Option<OciDigest>,
+        /// What it is pinned to now.
+        new: Option<OciDigest>,
+        /// Why it could not be looked up; it stays pinned to what it was.
+        error: Option<String>,
+        /// Whether trying again may help with that.
+        transient: bool,
+        /// The images that read it.
+        images: Vec<ImageName>,
+        /// The images that are rebuilt for it, as far as they come out different.
+        touched: Vec<ImageName>,
+    },
+    /// An image failed too often with these inputs, and is not tried again; its `finished` follows.
+    Quarantined {
+        /// The image.
+        image: ImageName,
+        /// In how many `rebuild --full` it failed with them.
+        runs: u32,
+        /// Milliseconds since the Unix epoch when it was found to fail.
+        since: u64,
+        /// Milliseconds since the Unix epoch when its last good output was built; `None` where there
+        /// is none, and what stands on it is blocked.
+        stands: Option<u64>,
+        /// The images of the run that stand on that output, parents first.
+        dependents: Vec<ImageName>,
+    },
     /// Something the user should know; the run goes on.
     Warning {
         /// The image it is about.
@@ -194,6 +229,20 @@ pub enum What {
     },
 }
 
+/// What became of the pin of an image from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pin {
+    /// It is pinned to another image.
+    Moved,
+    /// It was not pinned.
+    New,
+    /// Nothing reads it any more.
+    Removed,
+    /// It could not be looked up.
+    Failed,
+}
+
 /// Something that is wrong with the workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -267,6 +316,9 @@ pub struct Summary {
     pub failed: usize,
     /// Of those, how many failed in a way that trying again may mend.
     pub transient: usize,
+    /// Not tried again because they failed too often with these inputs.
+    #[serde(default)]
+    pub quarantined: usize,
     /// Not built because an ancestor failed.
     pub blocked: usize,
     /// Not reached before the run was interrupted, or ended by `--fail-fast`.

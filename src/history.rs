@@ -101,6 +101,34 @@ pub struct Pushed {
     pub references: Vec<String>,
 }
 
+/// An image whose build keeps failing with the same key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failing {
+    /// The image.
+    pub image: ImageName,
+    /// The build key that it fails with.
+    pub key: Digest,
+    /// In how many `rebuild --full` it failed with it.
+    pub runs: u32,
+    /// Milliseconds since the Unix epoch when it was found to fail for the first time.
+    pub since: u64,
+    /// The line of the instruction that failed last, from 1, where it is known.
+    pub line: Option<u32>,
+    /// The log of the last failure, relative to the workspace root.
+    pub log: Option<String>,
+}
+
+impl Failing {
+    /// In how many `rebuild --full` an image has to fail with a key until those do not try it with
+    /// that key again.
+    pub const QUARANTINE: u32 = 3;
+
+    /// Whether `rebuild --full` leaves it alone.
+    pub fn is_quarantined(&self) -> bool {
+        self.runs >= Self::QUARANTINE
+    }
+}
+
 /// How an image ended in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -119,6 +147,8 @@ pub enum Ended {
     NotReached,
     /// It was up to date, and was pushed.
     Pushed,
+    /// It failed too often with these inputs, and was not tried again.
+    Quarantined,
 }
 
 /// A run that is known.
@@ -151,6 +181,11 @@ pub struct History {
     /// The images of which an engine read more than we know of, with the digest of the Dockerfile
     /// that it was: their whole context counts as long as it is that one.
     pub widened: BTreeMap<ImageName, Digest>,
+    /// Since when images have steps that were not run again: of those whose last build took some of
+    /// them from a cache. For all others it is the time of the record.
+    pub aged: BTreeMap<ImageName, u64>,
+    /// The images that keep failing.
+    pub failing: BTreeMap<ImageName, Failing>,
     /// The content digest of each layer ever read, by its diff id.
     pub layers: BTreeMap<OciDigest, Digest>,
     /// The moving average of the build durations of each image, in milliseconds.
@@ -170,8 +205,9 @@ impl History {
     }
 
     /// Makes a record the last of its image and the newest of its key, without a build: an output
-    /// that was kept under a new key, or an older one that was tagged again.
+    /// that was kept under a new key, or an older one that was tagged again. The image fails no more.
     pub fn add_record(&mut self, record: Arc<Record>) {
+        self.failing.remove(&record.image);
         self.by_key.insert(record.build_key, Arc::clone(&record));
         self.records.insert(record.image.clone(), record);
     }
@@ -192,6 +228,16 @@ impl History {
             let is_there = |reference| pushed.references.contains(reference);
             pushed.id == *id && references.iter().all(is_there)
         })
+    }
+
+    /// When the oldest step of what a record stands for was run, in milliseconds since the Unix epoch.
+    pub fn oldest_step(&self, record: &Record) -> u64 {
+        self.aged.get(&record.image).map_or(record.finished, |aged| record.finished.min(*aged))
+    }
+
+    /// The images that `rebuild --full` does not try again with the keys that they failed with.
+    pub fn quarantined(&self) -> impl Iterator<Item = &Failing> {
+        self.failing.values().filter(|failing| failing.is_quarantined())
     }
 
     /// Begins a run; whatever the run before it left open stays open for ever.
@@ -389,6 +435,37 @@ mod tests {
         assert!(!history.is_pushed(&name("other"), &id("k"), &references(&["latest"])));
         history.add_pushed(push("base", &["2"]));
         assert!(!history.is_pushed(&name("base"), &id("k"), &references(&["latest"])));
+    }
+
+    #[test]
+    fn an_image_that_is_built_or_restored_fails_no_more() {
+        let mut history = History::default();
+        let failing = |runs| Failing {
+            image: name("base"),
+            key: Digest::of_content(b"k"),
+            runs,
+            since: 1,
+            line: None,
+            log: None,
+        };
+        history.failing.insert(name("base"), failing(2));
+        assert_eq!(history.quarantined().count(), 0);
+        history.failing.insert(name("base"), failing(3));
+        assert_eq!(history.quarantined().count(), 1);
+        history.add_record(record("other", "k", 1));
+        assert_eq!(history.quarantined().count(), 1);
+        history.add_record(record("base", "k", 1));
+        assert_eq!(history.failing.len(), 0);
+    }
+
+    #[test]
+    fn a_build_from_a_cache_is_as_old_as_what_it_took_from_there() {
+        let mut history = History::default();
+        let at = |finished| Record { finished, ..(*record("base", "k", 1)).clone() };
+        assert_eq!(history.oldest_step(&at(7)), 7);
+        history.aged.insert(name("base"), 5);
+        assert_eq!(history.oldest_step(&at(7)), 5);
+        assert_eq!(history.oldest_step(&at(3)), 3, "an older output that was tagged again");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::cache::Cache;
 pub use crate::cli::affected::arguments::{Affected, AffectedFormat};
 pub use crate::cli::promote::arguments::Promote;
 pub use crate::cli::remote::args::Sharing;
+pub use crate::cli::report_file::ReportFile;
 use crate::cli::selection::Selection;
 pub use crate::cli::update::arguments::Update;
 pub use crate::cli::watch::args::Watch;
@@ -179,6 +180,10 @@ pub struct Rebuild {
     /// All images that changed and all their dependents: what happens anyway without a selector
     #[arg(long)]
     pub changed: bool,
+    /// The nightly (docs/nightly.md): moves the pins of imgraph.lock first, builds again what is older
+    /// than its layer's max-age, and leaves alone what keeps failing; with --no-cache everything
+    #[arg(long, conflicts_with_all = ["rerun", "since", "affected"])]
+    pub full: bool,
     /// Only show what would be done, as text or as JSON
     #[arg(short = 'n', long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     pub dry_run: Option<PlanFormat>,
@@ -204,6 +209,14 @@ pub struct Rebuild {
     /// Start nothing more after the first failure
     #[arg(long, conflicts_with = "keep_going")]
     pub fail_fast: bool,
+    /// How often a build or a push is tried again when the engine or the network fails, after 1, 4, 16
+    /// and then 60 seconds [default: 2, with --full 4]
+    #[arg(long, value_name = "N", env = "IMGRAPH_RETRIES")]
+    pub retries: Option<u32>,
+    /// Also write the end of the run into a file: .md, .json, or .xml (test results); markdown=FILE, json=FILE
+    /// and junit=FILE say it for other names
+    #[arg(long, value_name = "FILE", env = "IMGRAPH_REPORT", value_delimiter = ';')]
+    pub report: Vec<ReportFile>,
     /// How the run is shown
     #[command(flatten)]
     pub output: Output,

@@ -16,6 +16,8 @@ use crate::ledger::{Holder, Ledger, LedgerError, Lock, Resting};
 use crate::run::Options;
 use crate::signal::received;
 
+/// How often a build or a push is tried again when the engine or the network fails.
+pub(crate) const RETRIES: u32 = 2;
 /// How many runs keep their folder of logs.
 const KEPT_RUNS: usize = 30;
 
@@ -57,6 +59,7 @@ pub(crate) fn options(session: &Session, ledger: &Ledger) -> Options {
         scratch: session.state.join("tmp").join(&id),
         jobs: settings::jobs(None),
         failure_limit: None,
+        retries: RETRIES,
         pull: false,
         push: false,
         atomic: false,

@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod failure;
+pub mod report_file;
 pub mod selection;
 pub mod settings;
 
@@ -17,6 +18,7 @@ mod graph;
 mod init;
 mod inputs;
 mod ls;
+mod nightly;
 mod plan;
 mod promote;
 mod rebuild;

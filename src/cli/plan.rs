@@ -10,10 +10,12 @@ use serde_json::json;
 use crate::cancel::Cancel;
 use crate::cli::args;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::nightly::prepared_again;
 use crate::cli::remote::{self, Shared};
 use crate::cli::selection::Selection;
 use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{Settings, write};
+use crate::clock::now;
 use crate::engine::Engine;
 use crate::gather::inputs;
 use crate::gather::stat::Keep;
@@ -35,6 +37,7 @@ pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Fai
             push: arguments.push,
             allow_older: false,
         },
+        full: false,
         verbose: arguments.verbose,
     };
     preview.show(arguments.json, settings)
@@ -45,6 +48,8 @@ pub(crate) struct Preview<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) force: bool,
     pub(crate) sharing: remote::Asked,
+    /// Whether it is that of a nightly.
+    pub(crate) full: bool,
     pub(crate) verbose: u8,
 }
 
@@ -60,7 +65,8 @@ impl Preview<'_> {
             session.check_registries(&selected.images)?;
         }
         Shared::open(&mut session, self.sharing, settings, &Cancel::default())?;
-        let wishes = Wishes { forced: &forced, push, believes: false };
+        let aged_at = self.full.then(now);
+        let wishes = Wishes { forced: &forced, push, believes: false, aged_at };
         let look = ManuallyDrop::new(Look::at(&session, settings, &selected, wishes)?);
         let text =
             if as_json { look.json(&session) } else { look.text(&session, settings, self.verbose) };
@@ -114,8 +120,9 @@ impl Look {
         }
         let wide = session.wide(&history);
         let disk = session.disk(&wide);
+        let prepared = prepared_again(session, &history, (selected, wishes.forced, wishes.aged_at));
         let (gathered, presence) = rayon::join(
-            || inputs::gather(&disk, &selected.family, &history, wishes.forced),
+            || inputs::gather(&disk, &selected.family, &history, &prepared),
             || present(session, settings, &history, &selected.family),
         );
         session.judge(&selected.images, &gathered.problems, settings)?;
@@ -127,6 +134,7 @@ impl Look {
         let present = |id, record: &Record| answered(session, answers.as_ref(), id, record);
         let published = wishes.believes.then(|| Published::recorded(&history));
         let facts = facts(session, &present, published.as_ref());
+        let facts = Facts { aged_at: wishes.aged_at, ..facts };
         session.check_left_out(selected, &history, &facts)?;
         let planned = plan(&facts, &history, gathered, &selected.images, wishes);
         // A cache that cannot be written costs time, nothing else.

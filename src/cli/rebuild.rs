@@ -9,15 +9,17 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::cancel::Cancel;
 use crate::cli::args::{PlanFormat, Rebuild, RunName};
-use crate::cli::carry::{greet, interrupted, make_room, open_ledger, options};
+use crate::cli::carry::{self, greet, interrupted, make_room, open_ledger, options};
 use crate::cli::engines::{self, Choice};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::nightly::{self, Nightly, prepared_again};
 use crate::cli::plan::Preview;
 use crate::cli::remote::{self, Shared};
+use crate::cli::report_file::Reports;
 use crate::cli::session::{Planned, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{self, Settings, write};
 use crate::cli::settled::{self, Answers, Found, Settled};
@@ -41,16 +43,54 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     if let Some(format) = arguments.dry_run {
         let preview = Preview {
             selection: &arguments.selection,
-            force: arguments.force,
+            force: forces(arguments),
             sharing: sharing(arguments),
+            full: arguments.full,
             verbose: 0,
         };
         return preview.show(format == PlanFormat::Json, settings);
     }
+    let reports = Reports::new(&arguments.report, &settings.directory)?;
+    let outcome = carry_out(arguments, settings, (timer, &reports));
+    let written = reports.write(&outcome);
+    match (outcome, written) {
+        (Ok(Exit::OK), Err(unwritten)) => Err(unwritten),
+        (outcome, Err(unwritten)) => {
+            write(&mut io::stderr(), &format!("warning: {}\n", unwritten.message));
+            outcome
+        }
+        (outcome, Ok(())) => outcome,
+    }
+}
+
+/// Whether the selected images are built whatever their keys say.
+fn forces(arguments: &Rebuild) -> bool {
+    arguments.force || arguments.full && arguments.building.no_cache
+}
+
+fn listen(cancel: &Cancel) -> Result<(), Failure> {
+    raise_on_interrupt(cancel)
+        .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))
+}
+
+fn carry_out(
+    arguments: &Rebuild,
+    settings: &Settings,
+    (timer, reports): (Timer, &Reports),
+) -> Result<u8, Failure> {
+    let cancel = Cancel::default();
+    let mut nightly = None;
+    if arguments.full {
+        listen(&cancel)?;
+        nightly = Some(Nightly::begin(arguments, settings, &cancel)?);
+    }
     let root = settings.root()?;
     let choice = engines::choose(settings, &root)?;
     let stat = ManuallyDrop::new(StatCache::load(&root.join(STATE_DIR)));
-    let question = settled::question(arguments, settings, (&root, &choice));
+    let asked = sharing(arguments);
+    // What is in a registry can be another thing each time.
+    let is_local = !asked.access(&choice, &root).reads;
+    let question = settled::question(arguments, settings, (&root, &choice)).filter(|_| is_local);
     let found = match question {
         Some(question) => Settled::find(question, &stat, &root, (&choice, settings))?,
         None => Found::Nothing,
@@ -58,22 +98,20 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     let answers = match found {
         Found::Settled(settled) => {
             let settled = ManuallyDrop::new(settled);
-            return Ok(exit_code(&still_settled(&settled, &choice, (arguments, settings), timer)));
+            let asked = (arguments, settings);
+            return Ok(exit_code(&still_settled(&settled, &choice, asked, (timer, reports))));
         }
         Found::Answers(answers) => answers,
         Found::Nothing => Answers::new(),
     };
     // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
     let stat = ManuallyDrop::into_inner(stat);
-    let asked = sharing(arguments);
-    let access = asked.access(&choice, &root);
-    let question = question.filter(|_| !access.reads);
     let mut session = ManuallyDrop::new(Session::with(&root, choice, stat, settings)?);
     session.answers = answers;
     let mut selected = session.select(&arguments.selection, settings)?;
-    let cancel = Cancel::default();
-    raise_on_interrupt(&cancel)
-        .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;
+    if nightly.is_none() {
+        listen(&cancel)?;
+    }
     let me = Holder::this_process("imgraph rebuild", clock::now());
     let mut say = |text: &str| write(&mut io::stderr(), text);
     let no_wait = arguments.no_wait;
@@ -103,9 +141,11 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
         settings,
         timer,
         question,
+        reports,
+        nightly: nightly.as_ref(),
     };
-    let outcome = rebuild(&asked, &mut ledger, &cancel)?;
-    Ok(exit_code(&outcome))
+    let exit = exit_code(&rebuild(&asked, &mut ledger, &cancel)?);
+    Ok(nightly.map_or(exit, |nightly| nightly.exit(exit)))
 }
 
 /// What the last run did not bring to an end.
@@ -115,7 +155,9 @@ fn unfinished(session: &Session, history: &History) -> Result<Selected, Failure>
             Failure::new(Exit::USAGE, "there is no last run").help("`imgraph rebuild` makes one")
         );
     };
-    let open = |ended: &Ended| matches!(ended, Ended::Failed | Ended::Blocked | Ended::NotReached);
+    let open = |ended: &Ended| {
+        matches!(ended, Ended::Failed | Ended::Quarantined | Ended::Blocked | Ended::NotReached)
+    };
     let names = last.ended.iter().filter(|(_, ended)| open(ended)).map(|(name, _)| name);
     let names = names.chain(&last.interrupted);
     let graph = &session.loaded.graph;
@@ -134,6 +176,8 @@ struct Asked<'a> {
     timer: Timer,
     /// What is asked, for the next run that is asked the same.
     question: Option<Digest>,
+    reports: &'a Reports,
+    nightly: Option<&'a Nightly>,
 }
 
 /// Tells of a run that finds everything as the last one left it.
@@ -141,7 +185,7 @@ fn still_settled(
     settled: &Settled,
     choice: &Choice,
     (arguments, settings): (&Rebuild, &Settings),
-    timer: Timer,
+    (timer, reports): (Timer, &Reports),
 ) -> Summary {
     say_offline(settings);
     write(&mut io::stderr(), &settled.said);
@@ -153,46 +197,44 @@ fn still_settled(
         timer,
     };
     let mut reporter = reporter(arguments, settings);
-    let tell = &mut |what: What| reporter.event(&Event { time: clock::now(), what });
+    let tell = &mut |what: What| {
+        let event = Event { time: clock::now(), what };
+        reports.event(&event);
+        reporter.event(&event);
+    };
     let summary = run::nothing_to_do(settled.names(), started, tell);
     append_summary(&reporter, settings);
     summary
 }
 
 fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Summary, Failure> {
-    let Asked { session, selected, shared, arguments, settings, timer, question } = *asked;
+    let Asked { session, selected, shared, arguments, settings, question, nightly, .. } = *asked;
     let push = arguments.building.push;
     let engine = session.choice.open(&session.root, &session.state, settings)?;
     say_offline(settings);
-    let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
+    let forced = if forces(arguments) { selected.asked.clone() } else { BTreeSet::new() };
     let uncached =
         if arguments.building.no_cache { selected.asked.clone() } else { BTreeSet::new() };
     let history = ledger.history().clone();
+    let aged_at = nightly.map(|nightly| nightly.now);
+    let prepared = prepared_again(session, &history, (selected, &forced, aged_at));
     let wide = session.wide(&history);
     let disk = session.disk(&wide);
     // The store is asked while the disk is read.
     let (gathered, presence) = rayon::join(
-        || inputs::gather(&disk, &selected.family, &history, &forced),
+        || inputs::gather(&disk, &selected.family, &history, &prepared),
         || session.presence(&*engine, &history, &selected.family),
     );
     let said = session.judge(&selected.images, &gathered.problems, settings)?;
     let presence = presence?;
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
-    let facts = session.facts(&present);
+    let facts = Facts { aged_at, ..session.facts(&present) };
     session.check_left_out(selected, &history, &facts)?;
-    let wishes = Wishes { forced: &forced, push, believes: false };
+    let wishes = Wishes { forced: &forced, push, believes: false, aged_at };
     let Planned { plan, entries, .. } =
         surely_planned(asked, &facts, (&history, gathered), wishes, cancel)?;
 
-    let options = Options {
-        jobs: settings::jobs(arguments.jobs),
-        failure_limit: failure_limit(arguments),
-        pull: arguments.building.pull,
-        push,
-        atomic: arguments.sharing.atomic,
-        timer,
-        ..options(session, ledger)
-    };
+    let options = options_of(asked, ledger);
     if plan.work().next().is_some() {
         make_room(session, &options)?;
         greet(&*engine)?;
@@ -202,6 +244,8 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     }
     let scratch = options.scratch.clone();
     let reporter = Mutex::new(reporter(arguments, settings));
+    let quarantine =
+        nightly.map_or_else(BTreeMap::new, |_| Nightly::quarantine(&history, arguments));
     let work = Run {
         facts,
         plan: &plan,
@@ -209,22 +253,23 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         forced: &forced,
         uncached: &uncached,
         held: &BTreeMap::new(),
+        quarantine: &quarantine,
         engine: &*engine,
         disk: &disk,
         remote: shared.map(|shared| &shared.remote),
-        ledger,
+        ledger: &mut *ledger,
         options,
     };
-    let tell = &mut |what: What| {
-        let event = Event { time: clock::now(), what };
-        reporter.lock().unwrap_or_else(std::sync::PoisonError::into_inner).event(&event);
-    };
+    let tell = &mut |what: What| show(asked, &reporter, what);
     let (_, mailbox) = run::steering();
     let outcome = attended(&reporter, || run::run(work, mailbox, cancel, tell));
     if let (Some(shared), Ok(outcome)) = (shared, &outcome) {
         shared.leave(session, outcome);
     }
     fs::remove_dir_all(scratch).unwrap_or_default();
+    if let (Some(nightly), Ok(outcome)) = (nightly, &outcome) {
+        nightly.remember(ledger, &outcome.failed);
+    }
     let is_settled =
         plan.work().next().is_none() && selected.asked.len() == session.loaded.graph.len();
     match session.stat.save(&session.state, if is_settled { Keep::Seen } else { Keep::All }) {
@@ -266,6 +311,37 @@ fn surely_planned(
         }
     }
     Ok(planned)
+}
+
+/// How the run goes about its plan.
+fn options_of(asked: &Asked<'_>, ledger: &Ledger) -> Options {
+    let Asked { session, arguments, timer, nightly, .. } = *asked;
+    let usual = if arguments.full { nightly::RETRIES } else { carry::RETRIES };
+    Options {
+        jobs: settings::jobs(arguments.jobs),
+        failure_limit: failure_limit(arguments),
+        retries: arguments.retries.unwrap_or(usual),
+        pull: arguments.building.pull || nightly.is_some_and(Nightly::pulls),
+        push: arguments.building.push,
+        atomic: arguments.sharing.atomic,
+        timer,
+        ..options(session, ledger)
+    }
+}
+
+/// Shows an event, and behind the first what became of pins before the run began.
+fn show(asked: &Asked<'_>, reporter: &Mutex<Reporter>, what: What) {
+    let news = match what {
+        What::RunStarted { .. } => asked.nightly.map_or(&[][..], Nightly::news),
+        _ => &[],
+    };
+    let time = clock::now();
+    let mut reporter = reporter.lock().unwrap_or_else(PoisonError::into_inner);
+    for what in std::iter::once(what).chain(news.iter().cloned()) {
+        let event = Event { time, what };
+        asked.reports.event(&event);
+        reporter.event(&event);
+    }
 }
 
 /// Says why the next run will plan although there is nothing to do.
@@ -317,7 +393,7 @@ fn append(path: &Path, text: &str) {
 }
 
 fn exit_code(summary: &Summary) -> u8 {
-    match (summary.interrupted, summary.failed, summary.transient) {
+    match (summary.interrupted, summary.failed + summary.quarantined, summary.transient) {
         (true, ..) => interrupted(),
         (_, 0, _) => Exit::OK,
         (_, _, 0) => Exit::IMAGE_FAILED,

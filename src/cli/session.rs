@@ -323,6 +323,7 @@ impl Session {
             pins: self.loaded.workspace.pins(),
             present,
             published: self.published.as_ref(),
+            aged_at: None,
         }
     }
 
@@ -434,13 +435,15 @@ pub(crate) struct Wishes<'a> {
     pub(crate) push: bool,
     /// Whether what the ledger knows of registries counts, though they are not asked.
     pub(crate) believes: bool,
+    /// When it is looked whether images are too old, if that matters.
+    pub(crate) aged_at: Option<u64>,
 }
 
 impl Wishes<'_> {
     /// None.
     pub(crate) fn nothing() -> Self {
         const NONE: &BTreeSet<ImageId> = &BTreeSet::new();
-        Self { forced: NONE, push: false, believes: true }
+        Self { forced: NONE, push: false, believes: true, aged_at: None }
     }
 }
 

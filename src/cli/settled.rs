@@ -62,7 +62,7 @@ pub(crate) fn question(
     (root, choice): (&Path, &Choice),
 ) -> Option<Digest> {
     let is_narrowed = arguments.selection.since.is_some() || arguments.selection.affected;
-    if arguments.force || arguments.rerun.is_some() || is_narrowed {
+    if arguments.force || arguments.full || arguments.rerun.is_some() || is_narrowed {
         return None;
     }
     let program = look(&std::env::current_exe().ok()?)?;

@@ -79,6 +79,9 @@ impl Tree<'_> {
             for reason in &step.reasons {
                 writeln!(text, "{indent}{}", self.located(id, reason)).unwrap_or_default();
             }
+            if let Some(failing) = self.failing(id, step) {
+                writeln!(text, "{indent}{failing}").unwrap_or_default();
+            }
             if step.decision == Decision::Restore {
                 let line =
                     "an earlier build from the same inputs is in the store: it gets its tags back";
@@ -91,6 +94,17 @@ impl Tree<'_> {
             todo.extend(step.waits_for.iter().rev().map(|parent| (*parent, depth + 1)));
         }
         text
+    }
+
+    /// That an image failed with the inputs that it has.
+    fn failing(&self, id: ImageId, step: &Step) -> Option<String> {
+        let failing = self.look.history.failing.get(self.session.loaded.graph.name(id))?;
+        let runs = sentence::count(failing.runs as usize, "full run");
+        let log = failing.log.as_ref().map_or_else(String::new, |log| format!(" ({log})"));
+        let left_alone =
+            if failing.is_quarantined() { ", and is left alone by the next" } else { "" };
+        let text = format!("it failed with these inputs in {runs}{left_alone}{log}");
+        (step.key == Some(failing.key)).then_some(text)
     }
 
     /// A reason with the path that the user knows, from the workspace root.

@@ -90,7 +90,14 @@ pub enum Reason {
         /// The engine of the record.
         engine: String,
     },
-    /// `--force` was given.
+    /// Its layer does not allow it to be so old; only `rebuild --full` looks at that.
+    TooOld {
+        /// How long ago its oldest step was run, in milliseconds.
+        age: u64,
+        /// How old it may be, in milliseconds.
+        max_age: u64,
+    },
+    /// `--force` was given, or `--full` with `--no-cache`.
     Forced,
     /// It is up to date, but was not pushed as it is now.
     NotPushed,

@@ -95,6 +95,10 @@ pub struct Layer {
     pub externals: Option<Externals>,
     /// What a rebuilt parent's sameness is measured by.
     pub cutoff: Cutoff,
+    /// How old its images may become before `rebuild --full` builds them again, in milliseconds.
+    pub max_age: Option<u64>,
+    /// Who moves the pins of what its images read from outside.
+    pub update: Update,
     /// How its images are built where they say nothing themselves.
     pub options: Options,
     /// What its images must keep to.
@@ -122,6 +126,16 @@ pub enum Cutoff {
     Digest,
     /// Equal build key: whatever is built from other inputs counts as changed.
     Inputs,
+}
+
+/// Who moves the pins of what images read from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Update {
+    /// `rebuild --full`, and whoever types `imgraph update`.
+    #[default]
+    Auto,
+    /// Only who types `imgraph update`.
+    Manual,
 }
 
 /// What the images of a layer must keep to.

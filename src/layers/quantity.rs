@@ -1,4 +1,4 @@
-//! Amounts with a unit: `250MB`, `30s`.
+//! Amounts with a unit: `250MB`, `30s`, `7d`.
 
 use std::time::Duration;
 
@@ -25,6 +25,19 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         _ => None,
     });
     milliseconds.map(Duration::from_millis)
+}
+
+/// Milliseconds from `90s`, `30m`, `24h`, `7d` and `2w`.
+pub(crate) fn age(text: &str) -> Option<u64> {
+    const MINUTE: u64 = 60_000;
+    scaled(text, |unit| match unit {
+        "s" => Some(1_000),
+        "m" => Some(MINUTE),
+        "h" => Some(60 * MINUTE),
+        "d" => Some(24 * 60 * MINUTE),
+        "w" => Some(7 * 24 * 60 * MINUTE),
+        _ => None,
+    })
 }
 
 fn scaled(text: &str, factor: impl Fn(&str) -> Option<u64>) -> Option<u64> {

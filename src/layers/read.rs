@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Span, nearest};
 use crate::image::{ImageName, Platform};
 use crate::layers::toml_reader::{TableReader, UNKNOWN_KEY, WRONG_VALUE};
 use crate::layers::{
-    Cutoff, Externals, ImageSettings, Layer, Layers, NameRule, Prepare, RuleLevel, Rules,
+    Cutoff, Externals, ImageSettings, Layer, Layers, NameRule, Prepare, RuleLevel, Rules, Update,
     WorkspaceSettings, builder, options, quantity, registry,
 };
 use crate::secret::{Secret, SecretError, Ssh};
@@ -35,7 +35,8 @@ const WORKSPACE_KEYS: &[&str] = &[
     "epoch",
 ];
 /// Beside [`options::OPTION_KEYS`], as in `[workspace]` and `[image.".."]`.
-const LAYER_KEYS: &[&str] = &["name", "dirs", "from", "externals", "cutoff", "rules"];
+const LAYER_KEYS: &[&str] =
+    &["name", "dirs", "from", "externals", "cutoff", "max-age", "update", "rules"];
 const RULE_KEYS: &[&str] = &["user", "max-size", "pinned"];
 const IMAGE_KEYS: &[&str] = &[
     "skip",
@@ -191,6 +192,8 @@ fn layer(row: (&DeTable<'_>, Span), problems: &mut Problems) -> Layer {
         externals: globs(&reader, "externals", problems)
             .map(|(globs, patterns)| Externals { patterns, globs }),
         cutoff: cutoff(&reader, problems),
+        max_age: max_age(&reader, problems),
+        update: update(&reader, problems),
         options: options::read(&reader, problems),
         rules: rules.unwrap_or_default(),
         span: reader.span,
@@ -202,6 +205,16 @@ fn cutoff(reader: &TableReader<'_>, problems: &mut Problems) -> Cutoff {
     let words =
         [("content", Cutoff::Content), ("digest", Cutoff::Digest), ("inputs", Cutoff::Inputs)];
     word(reader, "cutoff", &words, problems).unwrap_or_default()
+}
+
+fn max_age(reader: &TableReader<'_>, problems: &mut Problems) -> Option<u64> {
+    let age = |text: &str| quantity::age(text).filter(|age| *age > 0);
+    amount(reader, "max-age", age, "an age such as \"24h\" or \"7d\"", problems)
+}
+
+fn update(reader: &TableReader<'_>, problems: &mut Problems) -> Update {
+    let words = [("auto", Update::Auto), ("manual", Update::Manual)];
+    word(reader, "update", &words, problems).unwrap_or_default()
 }
 
 fn rules(table: (&DeTable<'_>, Span), problems: &mut Problems) -> Rules {

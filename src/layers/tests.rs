@@ -47,10 +47,32 @@ fn unknown_keys_are_errors_with_a_suggestion() {
         ),
         [
             "[workspace] has no key `registri` (did you mean `registry`?)",
-            "[[layer]] has no key `foo` (its keys are name, dirs, from, externals, cutoff, rules, \
-             network, hosts, cache-from, cache-to, sbom, provenance, allow)",
+            "[[layer]] has no key `foo` (its keys are name, dirs, from, externals, cutoff, max-age, \
+             update, rules, network, hosts, cache-from, cache-to, sbom, provenance, allow)",
             "[image.\"a\"] has no key `contxt` (did you mean `context`?)",
         ]
+    );
+}
+
+#[test]
+fn what_the_nightly_does_with_a_layer_is_read() {
+    let layer = |text: &str| {
+        let (layers, problems) = parse(&format!("[[layer]]\nname = 'a'\n{text}\n"));
+        assert_eq!(problems, []);
+        (layers.layers[0].max_age, layers.layers[0].update)
+    };
+    assert_eq!(layer(""), (None, Update::Auto));
+    assert_eq!(layer("update = 'manual'\nmax-age = '90s'"), (Some(90_000), Update::Manual));
+    for (text, minutes) in [("30m", 30), ("24h", 1_440), ("7d", 10_080), ("2w", 20_160)] {
+        assert_eq!(layer(&format!("max-age = '{text}'")).0, Some(minutes * 60_000));
+    }
+    for wrong in ["", "0s", "1", "1 year", "1.5d", "500ms"] {
+        let said = messages(&format!("[[layer]]\nname = 'a'\nmax-age = '{wrong}'"));
+        assert_eq!(said, ["`max-age` of [[layer]] must be an age such as \"24h\" or \"7d\""]);
+    }
+    assert_eq!(
+        messages("[[layer]]\nname = 'a'\nupdate = 'never'"),
+        ["`update` of [[layer]] cannot be `never` (it is one of auto, manual)"]
     );
 }
 

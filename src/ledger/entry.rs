@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, OciDigest};
-use crate::history::{Ended, History, NoRun, Prepared, Pushed, Record, Run};
+use crate::history::{Ended, Failing, History, NoRun, Prepared, Pushed, Record, Run};
 use crate::image::ImageName;
 
 /// One thing that happened, or, in a snapshot, the sum of many.
@@ -71,6 +71,15 @@ pub enum Entry {
         /// The digest of its Dockerfile.
         dockerfile: Digest,
     },
+    /// Since when an image has steps that were not run again; since format 3.
+    Aged {
+        /// The image.
+        image: ImageName,
+        /// Milliseconds since the Unix epoch.
+        since: u64,
+    },
+    /// The build of an image keeps failing; since format 3.
+    Failing(Failing),
 }
 
 /// Whether an entry has to be on the disk before [`crate::ledger::Ledger::append`] returns.
@@ -88,7 +97,8 @@ impl Entry {
     ///
     /// What is lazy is written down by the next entry that is not, since a file is synced as a
     /// whole. An intent is lazy because it comes before every build and no decision reads it; the
-    /// contents of layers because they can be read again.
+    /// contents of layers because they can be read again; an age comes with the record that it belongs to;
+    /// and a failure that is forgotten is tried once more.
     pub(super) fn durability(&self) -> Durability {
         match self {
             Self::Built(_)
@@ -102,6 +112,8 @@ impl Entry {
             | Self::Ended { .. }
             | Self::Layers(_)
             | Self::Duration { .. }
+            | Self::Aged { .. }
+            | Self::Failing(_)
             | Self::LastRun(_) => Durability::Lazy,
         }
     }
@@ -123,6 +135,8 @@ impl Entry {
             | Self::Pushed(_)
             | Self::Widened { .. }
             | Self::Layers(_)
+            | Self::Aged { .. }
+            | Self::Failing(_)
             | Self::Duration { .. } => Ok(is_open),
         }
     }
@@ -144,6 +158,12 @@ impl Entry {
             Self::RunFinished { finished } => history.finish_run(finished)?,
             Self::Duration { image, millis } => {
                 history.durations.insert(image, millis);
+            }
+            Self::Aged { image, since } => {
+                history.aged.insert(image, since);
+            }
+            Self::Failing(failing) => {
+                history.failing.insert(failing.image.clone(), failing);
             }
             Self::LastRun(run) => history.last_run = Some(run),
         }

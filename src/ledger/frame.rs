@@ -18,8 +18,8 @@ use crate::digest::Hasher;
 use crate::ledger::entry::Entry;
 
 /// The version of the format that this imgraph writes. It reads those before it, too: 1 had no
-/// pushes, and says everything else in the same bytes.
-pub const FORMAT: u32 = 2;
+/// pushes, 2 no ages and no failures, and they say everything else in the same bytes.
+pub const FORMAT: u32 = 3;
 
 /// The length of the header in bytes.
 pub(super) const HEADER_LENGTH: usize = MAGIC.len() + 4 + 8 + CHECK_LENGTH;

@@ -65,7 +65,8 @@ impl Memory {
     }
 
     /// Forgets outputs beyond the bounds, oldest first, and layers that no remaining record has.
-    /// The last record of an image, its duration, its `prepare` and its push are never forgotten.
+    /// The last record of an image, its duration, its `prepare`, its push and its failures are never
+    /// forgotten.
     pub(super) fn forget(&mut self) {
         let older_limit = self.history.records.len().max(OLDER_OUTPUTS);
         let mut older = 0;
@@ -93,7 +94,9 @@ impl Memory {
 
     /// The payloads of frames that add up to this memory, after [`Memory::forget`].
     pub(super) fn snapshot(&self) -> impl Iterator<Item = Vec<u8>> {
-        let History { prepared, pushed, widened, layers, durations, last_run, .. } = &self.history;
+        let History {
+            prepared, pushed, widened, layers, durations, aged, failing, last_run, ..
+        } = &self.history;
         let records = self.written.iter().cloned().map(Entry::Recorded);
         let layers = layers.iter().map(|(diff_id, digest)| (diff_id.clone(), *digest));
         let durations = durations
@@ -103,12 +106,16 @@ impl Memory {
             image: image.clone(),
             dockerfile: *dockerfile,
         });
+        let aged =
+            aged.iter().map(|(image, since)| Entry::Aged { image: image.clone(), since: *since });
         let entries = records
             .chain(durations)
             .chain(in_parts(layers).map(Entry::Layers))
             .chain(prepared.values().cloned().map(Entry::Prepared))
             .chain(pushed.values().cloned().map(Entry::Pushed))
             .chain(widened)
+            .chain(aged)
+            .chain(failing.values().cloned().map(Entry::Failing))
             .chain(last_run.clone().map(Entry::LastRun));
         in_parts(entries).map(frame::payload)
     }

@@ -6,6 +6,7 @@
 //!
 //! Knows no engine: whether an output is still there is asked through [`Facts::present`].
 
+pub mod age;
 mod found;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use crate::history::{History, Presence, Record};
 use crate::image::{ImageId, ImageName};
 use crate::layers::{Cutoff, Layers};
 use crate::lockfile::LockFile;
+pub use crate::plan::age::decide;
 use crate::published::{self, Published};
 use crate::reference::names_a_registry;
 
@@ -44,6 +46,9 @@ pub struct Facts<'a> {
     pub present: &'a dyn Fn(ImageId, &Record) -> Presence,
     /// What registries have; `None` where they do not count.
     pub published: Option<&'a Published>,
+    /// When the ages of outputs are looked at, in milliseconds since the Unix epoch; `None`: they do
+    /// not matter.
+    pub aged_at: Option<u64>,
 }
 
 /// What is wanted, beside the facts.
@@ -135,7 +140,7 @@ pub fn plan(
     let mut steps = Vec::with_capacity(wanted.images.len());
     for id in facts.graph.order().iter().copied().filter(|id| wanted.images.contains(id)) {
         let mut step = match (wanted.prepare.get(&id), &entries[id.index()]) {
-            (Some(cause), _) => unprepared(id, cause),
+            (Some(cause), _) => facts.aged(history, unprepared(id, cause)),
             (None, None) => unprepared(id, &PrepareCause::NeverRan),
             (None, Some(entries)) => {
                 let inputs = facts.inputs(id, entries);
@@ -204,8 +209,8 @@ fn decide_now_or_later(
     Step { image, decision, reasons, waits_for, key, predicted: None, record }
 }
 
-/// What a build key calls for.
-pub fn decide<'a>(
+/// What a build key calls for, whatever the age.
+fn by_key<'a>(
     facts: &Facts<'_>,
     history: &History,
     (id, inputs): (ImageId, &Inputs<'a>),

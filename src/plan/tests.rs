@@ -29,6 +29,7 @@ struct World {
     forced: BTreeSet<ImageId>,
     prepare: BTreeMap<ImageId, PrepareCause>,
     push: bool,
+    aged_at: Option<u64>,
     /// Where outputs are, if not where they shall be.
     astray: BTreeMap<ImageId, Presence>,
     asked: RefCell<Vec<ImageId>>,
@@ -48,6 +49,7 @@ impl World {
             forced: BTreeSet::new(),
             prepare: BTreeMap::new(),
             push: false,
+            aged_at: None,
             astray: BTreeMap::new(),
             asked: RefCell::default(),
         };
@@ -115,6 +117,7 @@ impl World {
             pins: NO_PINS,
             present,
             published: None,
+            aged_at: self.aged_at,
         }
     }
 
@@ -301,6 +304,76 @@ fn what_has_to_be_prepared_is_decided_afterwards() {
         world.steps()[..2],
         ["base Pending [PrepareNeeded { cause: InputsChanged }]", "jre Pending [] waits for base",]
     );
+}
+
+/// A day in milliseconds.
+const DAY: u64 = 86_400_000;
+
+/// Everything was built at the beginning of time, and the base may become a day old.
+fn aging() -> World {
+    let toml = "[[layer]]\nname = 'base'\nmax-age = '1d'\n[[layer]]\nname = 'all'\ndirs = ['.']";
+    World::built(&format!("//- layers.toml\n{toml}\n{TREE}"))
+}
+
+#[test]
+fn what_is_too_old_is_rebuilt_where_that_matters_and_its_children_wait() {
+    let mut world = aging();
+    let fresh = ["base Fresh []", "jre Fresh []", "tools Fresh []", "app Fresh []"];
+    for aged_at in [None, Some(0), Some(DAY)] {
+        world.aged_at = aged_at;
+        assert_eq!(world.steps(), fresh, "{aged_at:?}");
+    }
+    world.aged_at = Some(DAY + 1);
+    assert_eq!(
+        world.steps(),
+        [
+            "base Rebuild [TooOld { age: 86400001, max_age: 86400000 }]",
+            "jre Pending [] waits for base",
+            "tools Pending [] waits for base",
+            "app Pending [] waits for jre tools",
+        ]
+    );
+    world.astray.insert(world.tree.id("base"), Presence::Missing);
+    assert!(world.steps()[0].ends_with("}, OutputMissing]"), "{:?}", world.steps());
+    world.change("base");
+    assert!(world.steps()[0].ends_with("}, FileChanged { path: \"file\" }]"));
+    let base = world.tree.id("base");
+    world.prepare.insert(base, PrepareCause::Forced);
+    world.entries[base.index()] = None;
+    let step = &world.steps()[0];
+    assert!(step.starts_with("base Pending [TooOld {") && step.contains("PrepareNeeded"), "{step}");
+}
+
+#[test]
+fn an_earlier_output_that_is_too_old_is_not_tagged_again() {
+    let mut world = aging();
+    world.change("base");
+    world.build_all();
+    let base = world.tree.id("base");
+    let name = world.tree.graph.name(base).clone();
+    let young = Record { finished: 9 * DAY, ..(*world.history.records[&name]).clone() };
+    world.history.add_record(Arc::new(young));
+    world.entries[base.index()] = Some(vec![file(b"first")]);
+    assert_eq!(world.steps()[0], "base Restore []");
+    world.aged_at = Some(9 * DAY);
+    assert!(world.steps()[0].starts_with("base Rebuild [TooOld {"), "{:?}", world.steps());
+}
+
+#[test]
+fn steps_from_a_cache_make_an_image_no_younger() {
+    let mut world = aging();
+    let base = world.tree.id("base");
+    let name = world.tree.graph.name(base).clone();
+    let young = Record { finished: 9 * DAY, ..(*world.history.records[&name]).clone() };
+    world.history.add_record(Arc::new(young));
+    world.aged_at = Some(9 * DAY);
+    assert_eq!(world.steps()[0], "base Fresh []");
+    world.history.aged.insert(name, 0);
+    assert!(world.steps()[0].starts_with("base Rebuild [TooOld {"), "{:?}", world.steps());
+    let present = |_: ImageId, _: &Record| Presence::Present;
+    let Facts { graph, layers, .. } = world.facts(&present);
+    let old = |now| age::too_old_images((graph, layers), &world.history, now);
+    assert_eq!((old(DAY), old(9 * DAY)), (BTreeSet::new(), BTreeSet::from([base])));
 }
 
 #[test]

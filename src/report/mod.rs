@@ -10,6 +10,7 @@
 //! | [`plain`] | pipes, CI, `--ui quiet` | stderr, line by line |
 //! | [`json`] | programs | stdout, one object a line |
 //! | [`summary`] | all of them, at the end | stderr; Markdown for a step summary |
+//! | [`document`] | who comes later | files of `--report`: Markdown, JSON, JUnit |
 //!
 //! [`Diagnostic`]: crate::diagnostic::Diagnostic
 
@@ -39,6 +40,7 @@ pub mod channel;
 pub mod ci;
 pub mod lines;
 pub mod summary;
+pub mod document;
 pub mod watch;
 pub mod board;
 pub mod json;

@@ -79,11 +79,13 @@ impl Plain {
     /// Only what went wrong.
     fn quiet(&mut self, event: &Event, tally: &Tally) -> String {
         match &event.what {
-            What::Finished { ended: Ended::Failed, .. }
+            What::Finished { ended: Ended::Failed | Ended::Quarantined, .. }
             | What::ExecFinished { stopped: false, code: None | Some(1..), .. }
             | What::Warning { .. }
             | What::Interrupted => self.text(event, tally),
-            What::RunFinished { summary } if summary.failed > 0 || summary.interrupted => {
+            What::RunFinished { summary }
+                if summary.failed + summary.quarantined > 0 || summary.interrupted =>
+            {
                 self.text(event, tally)
             }
             _ => String::new(),

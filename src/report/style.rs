@@ -29,7 +29,7 @@ impl Tone {
         match ended {
             Ended::Built => Self::Good,
             Ended::CutOff | Ended::Restored | Ended::Pushed => Self::Saved,
-            Ended::Failed => Self::Bad,
+            Ended::Failed | Ended::Quarantined => Self::Bad,
             Ended::Blocked => Self::Warning,
             Ended::NotReached => Self::Faint,
         }

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Event, Failure, Summary, What};
+use crate::digest::OciDigest;
+use crate::event::{Event, Failure, Pin, Summary, What};
 use crate::history::Ended;
 use crate::image::ImageName;
 
@@ -28,6 +29,12 @@ pub struct Tally {
     pub unchanged: Vec<ImageName>,
     /// What was pushed, with its references.
     pub pushed: BTreeMap<ImageName, Vec<String>>,
+    /// What was left alone because it keeps failing.
+    pub quarantined: BTreeMap<ImageName, Quarantine>,
+    /// The images that stand on the last good outputs of others, and of which.
+    pub stands_on: BTreeMap<ImageName, Vec<ImageName>>,
+    /// What became of pins, in the order of their events.
+    pub externals: Vec<External>,
     /// Whether the user asked the run to end.
     pub interrupted: bool,
     /// The totals, as soon as the run ended.
@@ -35,6 +42,36 @@ pub struct Tally {
     /// How a watch stands, if this is one.
     pub watch: Option<Watched>,
     numbers: BTreeMap<ImageName, usize>,
+}
+
+/// An image that was left alone because it keeps failing.
+#[derive(Clone, Debug)]
+pub struct Quarantine {
+    /// In how many `rebuild --full` it failed.
+    pub runs: u32,
+    /// How old its last good output was, in milliseconds; `None` where there is none.
+    pub age: Option<u64>,
+    /// The images that stand on that output, parents first.
+    pub dependents: Vec<ImageName>,
+}
+
+/// An image from outside whose pin moved, or could not be looked up.
+#[derive(Clone, Debug)]
+pub struct External {
+    /// As `imgraph.lock` has it.
+    pub reference: String,
+    /// What became of it.
+    pub status: Pin,
+    /// What it was pinned to, and is now.
+    pub between: (Option<OciDigest>, Option<OciDigest>),
+    /// Why it could not be looked up.
+    pub error: Option<String>,
+    /// Whether trying again may help with that.
+    pub transient: bool,
+    /// The images that read it.
+    pub images: Vec<ImageName>,
+    /// The images that are rebuilt for it.
+    pub touched: Vec<ImageName>,
 }
 
 /// A watch, as far as its events tell.
@@ -98,6 +135,26 @@ pub struct Failed {
     pub failure: Option<Failure>,
 }
 
+impl External {
+    /// What an `external` event tells.
+    fn of(what: &What) -> Option<Self> {
+        let What::External { reference, status, old, new, error, transient, images, touched } =
+            what
+        else {
+            return None;
+        };
+        Some(Self {
+            reference: reference.clone(),
+            status: *status,
+            between: (old.clone(), new.clone()),
+            error: error.clone(),
+            transient: *transient,
+            images: images.clone(),
+            touched: touched.clone(),
+        })
+    }
+}
+
 impl Tally {
     /// Counts an event.
     pub fn observe(&mut self, event: &Event) {
@@ -137,12 +194,19 @@ impl Tally {
                     | Ended::Restored
                     | Ended::Pushed
                     | Ended::Blocked
+                    | Ended::Quarantined
                     | Ended::NotReached => (),
                 }
             }
             What::Pushed { image, references } => {
                 self.pushed.insert(image.clone(), references.clone());
             }
+            What::Quarantined { image, runs, stands, dependents, .. } => {
+                let age = stands.map(|finished| event.time.saturating_sub(finished));
+                let dependents = dependents.clone();
+                self.quarantine(image, Quarantine { runs: *runs, age, dependents });
+            }
+            What::External { .. } => self.externals.extend(External::of(&event.what)),
             What::Interrupted => self.interrupted = true,
             What::RunFinished { summary } => {
                 self.summary = Some(summary.clone());
@@ -196,6 +260,13 @@ impl Tally {
             state: State::Waiting,
         });
         number
+    }
+
+    fn quarantine(&mut self, image: &ImageName, quarantine: Quarantine) {
+        for dependent in &quarantine.dependents {
+            self.stands_on.entry(dependent.clone()).or_default().push(image.clone());
+        }
+        self.quarantined.insert(image.clone(), quarantine);
     }
 
     fn pause(&mut self, paused: bool) {

@@ -12,6 +12,9 @@ use crate::history::Ended;
 /// `--json`, as `docs/events.md` promises it.
 pub(crate) const SCENARIO: &str = include_str!("scenario.ndjson");
 
+/// What only `rebuild --full` writes.
+pub(crate) const NIGHTLY: &str = include_str!("nightly.ndjson");
+
 /// A watch in which everything happens that only watches tell, likewise.
 pub(crate) const WATCH: &str = include_str!("watch.ndjson");
 
@@ -23,6 +26,11 @@ pub(crate) fn watch() -> Vec<Event> {
 /// The events of the scenario.
 pub(crate) fn scenario() -> Vec<Event> {
     SCENARIO.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The events of a nightly.
+fn nightly() -> Vec<Event> {
+    NIGHTLY.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A writer to look into; it can be closed like a pipe.
@@ -265,7 +273,33 @@ fn json_is_the_events_one_a_line_in_the_form_that_is_promised() {
     let (mut reporter, data, _) = reporter(Settings { json: true, ..PLAIN });
     tell(&mut reporter, &scenario());
     tell(&mut reporter, &watch());
-    assert_eq!(data.text(), SCENARIO.to_owned() + WATCH);
+    tell(&mut reporter, &nightly());
+    assert_eq!(data.text(), [SCENARIO, WATCH, NIGHTLY].concat());
+}
+
+#[test]
+fn a_nightly_is_told_in_lines() {
+    let quiet = said(Settings { ui: Ui::Quiet, ..PLAIN }, &nightly());
+    let quarantined = "\
+[base] quarantined: failed in 3 full runs with these inputs; java/jre and apps/api stand on its output of 4 days ago
+[base] log: .imgraph/runs/59ff/base.log
+";
+    assert!(quiet.starts_with(quarantined), "{quiet}");
+    assert_eq!(
+        said(PLAIN, &nightly()),
+        format!(
+            "\
+3 images planned, 2 at a time, with buildah 1.39 (the first one found)
+{quarantined}\
+[java/jre] cut off: its inputs came out the same; stands on the last good base
+[apps/api] cut off: java/jre came out the same; stands on the last good base
+3 planned · 2 cut off · 0 failed · 1 quarantined   20 ms
+why             base: 4 days old, and its layer allows 24 hours
+quarantined     base  failed in 3 full runs with these inputs; java/jre and apps/api stand on its output of 4 days ago
+rerun           imgraph rebuild --rerun last
+"
+        )
+    );
 }
 
 #[test]
@@ -303,7 +337,7 @@ watching again
 fn the_page_on_events_shows_every_event_as_it_is_written() {
     let page = include_str!("../../docs/events.md");
     let shown: Vec<_> = page.lines().filter(|line| line.starts_with("{\"time\"")).collect();
-    let written: Vec<_> = SCENARIO.lines().chain(WATCH.lines()).collect();
+    let written: Vec<_> = SCENARIO.lines().chain(WATCH.lines()).chain(NIGHTLY.lines()).collect();
     let foreign: Vec<_> = shown.iter().filter(|line| !written.contains(line)).collect();
     assert!(foreign.is_empty(), "not in scenario.ndjson: {foreign:?}");
     let kind =
@@ -312,7 +346,7 @@ fn the_page_on_events_shows_every_event_as_it_is_written() {
         lines.iter().map(|line| kind(line)).collect::<std::collections::BTreeSet<_>>()
     };
     assert_eq!(kinds(&shown), kinds(&written));
-    assert_eq!(kinds(&written).len(), 21, "the scenarios have every event");
+    assert_eq!(kinds(&written).len(), 23, "the scenarios have every event");
 }
 
 #[test]
@@ -359,6 +393,7 @@ fn reasons() -> impl Strategy<Value = Reason> {
         .prop_map(|cause| Reason::PrepareNeeded { cause }),
         Just(Reason::OutputMissing),
         text().prop_map(|engine| Reason::OtherEngine { engine }),
+        any::<(u64, u64)>().prop_map(|(age, max_age)| Reason::TooOld { age, max_age }),
         Just(Reason::Forced),
     ]
 }

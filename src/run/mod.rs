@@ -32,6 +32,7 @@ use crate::digest::Digest;
 use crate::engine::{Cancel, Engine, EngineError};
 use crate::event::{self, Failure, Summary, What};
 use crate::gather::inputs::Disk;
+use crate::history::Failing;
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{Ledger, LedgerError};
 use crate::plan::{Facts, Plan};
@@ -53,6 +54,8 @@ pub struct Options {
     pub jobs: usize,
     /// After how many failures nothing more is started; `None`: never.
     pub failure_limit: Option<usize>,
+    /// How often a build or a push is tried again when the engine or the network fails.
+    pub retries: u32,
     /// Whether registries are asked again for images from outside.
     pub pull: bool,
     /// Whether images are pushed that are not in their registries yet.
@@ -94,6 +97,9 @@ pub struct Run<'a> {
     pub uncached: &'a BTreeSet<ImageId>,
     /// Images that failed with a key, and how: they are not built with it again.
     pub held: &'a BTreeMap<ImageName, Held>,
+    /// Images that failed too often with a key: they are not built with it again, and what stands on
+    /// them is built on their last good outputs.
+    pub quarantine: &'a BTreeMap<ImageName, Failing>,
     /// Builds.
     pub engine: &'a dyn Engine,
     /// Reads contexts again.
@@ -162,6 +168,7 @@ pub fn run(
             remote: run.remote,
             layers: &layers,
             cancel,
+            retries: run.options.retries,
         };
         Dispatcher::new(run, shared, sender, emit).run(&receiver, &spawn)
     })

@@ -40,6 +40,7 @@ pub(crate) fn summary(run: &Run<'_>, finished: &[Finished], duration: u64) -> Su
         restored: count(Ended::Restored),
         pushed: count(Ended::Pushed),
         failed: count(Ended::Failed),
+        quarantined: count(Ended::Quarantined),
         blocked: count(Ended::Blocked),
         not_reached: count(Ended::NotReached),
         transient: finished.iter().filter(|end| end.transient).count(),

@@ -26,8 +26,8 @@ use crate::run::job::{Job, Log};
 use crate::run::publish::{self, Sent};
 use crate::run::steering::Renewal;
 
-/// How often a build or a push is tried when the engine or the network fails, and how long is waited between.
-const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+/// The longest wait before a build or a push is tried again.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How many lines of a log a failure shows.
 const TAIL: usize = 20;
 
@@ -40,6 +40,8 @@ pub(crate) struct Shared<'a> {
     /// The layers that were ever read, by diff id.
     pub(crate) layers: &'a Mutex<BTreeMap<OciDigest, Digest>>,
     pub(crate) cancel: &'a Cancel,
+    /// How often what the engine or the network failed to do is tried again.
+    pub(crate) retries: u32,
 }
 
 /// What a worker sends to the dispatcher.
@@ -283,7 +285,7 @@ pub(super) fn patiently<T>(
     sender: &Sender<Message>,
     mut ask: impl FnMut() -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
-    let mut waits = PATIENCE.iter();
+    let mut waits = (0..shared.retries).map(wait_before);
     loop {
         let error = match ask() {
             Ok(answer) => return Ok(answer),
@@ -292,10 +294,15 @@ pub(super) fn patiently<T>(
         let Some(wait) = waits.next().filter(|_| is_transient(&error)) else { return Err(error) };
         let message = format!("{}; trying again in {} s", with_causes(&error), wait.as_secs());
         tell(sender, What::Warning { image: Some(image.clone()), message });
-        if shared.cancel.wait(*wait) {
+        if shared.cancel.wait(wait) {
             return Err(EngineError::Cancelled);
         }
     }
+}
+
+/// How long is waited before a retry: 1, 4, 16 and then 60 seconds each.
+fn wait_before(retry: u32) -> Duration {
+    LONGEST_WAIT.min(Duration::from_secs(4_u64.saturating_pow(retry)))
 }
 
 /// Checks that what was hashed is what was built, finds the content id, and moves the references.

@@ -100,6 +100,7 @@ fn planned(graph: &ImageGraph, history: &History) -> (Plan, usize) {
         pins: &pins,
         present: &present,
         published: None,
+        aged_at: None,
     };
     let images: BTreeSet<ImageId> = graph.iter().map(|(id, _)| id).collect();
     let (forced, prepare) = (BTreeSet::new(), BTreeMap::new());

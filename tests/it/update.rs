@@ -8,13 +8,13 @@ use crate::registry::front::{Fault, Response};
 use crate::support::{Said, Workspace};
 
 /// A registry that stands in for those outside, and a workspace of two images from it and children.
-struct World {
-    outside: Bench,
-    tree: Workspace,
+pub(crate) struct World {
+    pub(crate) outside: Bench,
+    pub(crate) tree: Workspace,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = Self { outside: Bench::new(), tree: Workspace::new("//- images/\n") };
         world.publish("debian:12", "one");
         world.publish("alpine:3", "one");
@@ -31,34 +31,34 @@ impl World {
     }
 
     /// What `OUTSIDE` stands for.
-    fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         let name = self.outside.name("x");
         name.strip_suffix("/x").unwrap().to_owned()
     }
 
-    fn write(&self, image: &str, text: &str) {
+    pub(crate) fn write(&self, image: &str, text: &str) {
         let text = text.replace("OUTSIDE", &self.host());
         self.tree.write(&format!("images/{image}/Dockerfile"), text);
     }
 
-    fn publish(&self, rest: &str, word: &str) {
+    pub(crate) fn publish(&self, rest: &str, word: &str) {
         let host = Platform::host().to_string();
         self.outside.publish(rest, &[(&host, word), ("linux/s390x", "other")]);
     }
 
     #[track_caller]
-    fn imgraph(&self, arguments: &str, code: i32) -> Said {
+    pub(crate) fn imgraph(&self, arguments: &str, code: i32) -> Said {
         let arguments = arguments.replace("OUTSIDE", &self.host());
         let said = self.tree.imgraph(&arguments).exits(code);
         said.calling(&self.host(), "OUTSIDE").calling(&self.outside.front.host, "HOST")
     }
 
     #[track_caller]
-    fn rebuild(&self, arguments: &str, code: i32) -> Said {
+    pub(crate) fn rebuild(&self, arguments: &str, code: i32) -> Said {
         self.imgraph(&format!("rebuild --jobs=1 {arguments}"), code)
     }
 
-    fn lock(&self) -> String {
+    pub(crate) fn lock(&self) -> String {
         self.tree.read("imgraph.lock")
     }
 }

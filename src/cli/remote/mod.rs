@@ -5,12 +5,12 @@ pub(crate) mod args;
 mod branch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{io, thread};
 
 use crate::cancel::Cancel;
+use crate::cli::at_once::at_once;
 use crate::cli::engines::{Choice, Kind};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::registries;
@@ -29,8 +29,6 @@ use crate::remote::branch::{Found, News};
 use crate::remote::{Access, Caches, Listener, Remote, is_denied};
 use crate::{clock, run};
 
-/// How many questions are asked at once.
-const AT_ONCE: usize = 8;
 /// How long what nothing in this work tree is called by stays in a state, in milliseconds: other
 /// work trees may push there, too.
 const KEPT: u64 = 30 * 24 * 3600 * 1000;
@@ -139,8 +137,7 @@ impl Shared {
                 Some((graph.image(*id).spec.repository.clone(), manifest))
             })
             .collect();
-        let there = at_once(&needed, |(repository, manifest)| {
-            let say = &mut |note: String| warn(&note);
+        let there = at_once(&needed, |(repository, manifest), say| {
             self.remote.has(repository, manifest, Listener { cancel, say })
         });
         let mut has_lost = false;
@@ -203,26 +200,6 @@ fn state(remote: &Remote, cancel: &Cancel) -> Result<Found, Failure> {
 
 fn warn(text: &str) {
     write(&mut io::stderr(), &format!("warning: {text}\n"));
-}
-
-/// Asks about each thing, several at once; the answers are in the order of the questions.
-fn at_once<T: Sync, A: Send>(things: &[T], ask: impl Fn(&T) -> A + Sync) -> Vec<A> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut answers = Vec::new();
-        while let Some(row) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).filter(|it| *it < things.len())
-        {
-            answers.push((row, ask(&things[row])));
-        }
-        answers
-    };
-    let mut answers: Vec<(usize, A)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_ONCE.min(things.len())).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|it| it.join().expect("a question does not panic")).collect()
-    });
-    answers.sort_by_key(|(row, _)| *row);
-    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 impl From<RegistryError> for Failure {

@@ -5,6 +5,7 @@
 
 pub(crate) mod arguments;
 mod file;
+pub(crate) mod refresh;
 mod report;
 mod resolve;
 
@@ -24,6 +25,7 @@ use crate::graph::ImageGraph;
 use crate::image::{ImageId, Platform};
 use crate::lockfile::{LockFile, Locked};
 use crate::reference::Reference;
+use crate::registry::Registry;
 use crate::registry::error::RegistryError;
 use crate::signal::{raise_on_interrupt, received};
 
@@ -76,28 +78,15 @@ pub(crate) fn run(arguments: &Update, settings: &Settings) -> Result<u8, Failure
     raise_on_interrupt(&cancel)
         .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;
     let registry = registries::open(settings, &session.root, &session.state)?;
-    let answers = at_once(&asked, |reference, say| {
-        let (platforms, old) = (&wanted[*reference].platforms, old.row(reference));
-        resolve(&registry, &Question { reference, platforms, old }, &cancel, say)
-    });
+    let answers = look_up(&registry, (&wanted, &asked, old), &cancel);
     if cancel.is_raised() {
         let is_term = received() == Some(signal_hook::consts::SIGTERM);
         return Ok(if is_term { Exit::TERMINATED } else { Exit::INTERRUPTED });
     }
-    let mut changes: Vec<Change> = asked
-        .iter()
-        .zip(answers)
-        .map(|(key, answer)| change(key, answer, &wanted[*key], old))
-        .collect();
+    let mut changes: Vec<Change> =
+        answers.into_iter().map(|(key, answer)| change(key, answer, &wanted[key], old)).collect();
     if arguments.references.is_empty() {
-        let is_gone = |(key, _): &(&Reference, &Locked)| !wanted.contains_key(*key);
-        changes.extend(old.rows().filter(is_gone).map(|(key, row)| Change {
-            reference: key.clone(),
-            old: Some(row.clone()),
-            kind: Kind::Removed,
-            images: BTreeSet::new(),
-            touched: BTreeSet::new(),
-        }));
+        changes.extend(removed(old, |key| wanted.contains_key(key)));
     }
     let new = applied(old, &changes);
     let has_file = session.loaded.workspace.lock.is_some();
@@ -107,10 +96,23 @@ pub(crate) fn run(arguments: &Update, settings: &Settings) -> Result<u8, Failure
         file::write(&session.root, &new.text())?;
     }
     let report = report::Report { graph, changes: &changes, is_other, writes };
-    let text = if arguments.json { report.json() } else { report.text(settings) };
+    let text = if arguments.json { report.json() } else { report.text(settings.style_out()) };
     write(&mut io::stdout(), &text);
     report.complain(settings);
     Ok(exit_code(&changes, is_other && settings.locked))
+}
+
+/// Looks references up, several at once.
+fn look_up<'a>(
+    registry: &Registry,
+    (wanted, asked, old): (&BTreeMap<Reference, Wanted>, &[&'a Reference], &LockFile),
+    cancel: &Cancel,
+) -> Vec<(&'a Reference, Result<Answer, RegistryError>)> {
+    let answers = at_once(asked, |reference, say| {
+        let (platforms, old) = (&wanted[*reference].platforms, old.row(reference));
+        resolve(registry, &Question { reference, platforms, old }, cancel, say)
+    });
+    asked.iter().copied().zip(answers).collect()
 }
 
 /// What the workspace reads from outside by a tag.
@@ -184,6 +186,18 @@ fn change(
     let touched = touched.map(|(id, _)| *id).collect();
     let images = wanted.readers.iter().map(|(id, _)| *id).collect();
     Change { reference: reference.clone(), old, kind, images, touched }
+}
+
+/// The rows that nothing reads.
+fn removed(old: &LockFile, is_read: impl Fn(&Reference) -> bool) -> impl Iterator<Item = Change> {
+    let gone = old.rows().filter(move |(key, _)| !is_read(key));
+    gone.map(|(key, row)| Change {
+        reference: key.clone(),
+        old: Some(row.clone()),
+        kind: Kind::Removed,
+        images: BTreeSet::new(),
+        touched: BTreeSet::new(),
+    })
 }
 
 /// The lock file with these changes.

@@ -13,7 +13,7 @@ use crate::graph::ImageGraph;
 use crate::image::ImageId;
 use crate::lockfile::{LOCK_FILE, Locked};
 use crate::report::sentence;
-use crate::report::style::Tone;
+use crate::report::style::{Style, Tone};
 
 /// What there is to say.
 pub(crate) struct Report<'a> {
@@ -27,8 +27,7 @@ pub(crate) struct Report<'a> {
 
 impl Report<'_> {
     /// For people.
-    pub(crate) fn text(&self, settings: &Settings) -> String {
-        let style = settings.style_out();
+    pub(crate) fn text(&self, style: Style) -> String {
         let mut text = String::new();
         for change in self.changes {
             let (word, tone) = word(&change.kind);
@@ -146,7 +145,7 @@ impl Report<'_> {
 }
 
 /// Why a reference has no new pin; none where it could be looked up.
-fn why(change: &Change) -> Option<String> {
+pub(super) fn why(change: &Change) -> Option<String> {
     match &change.kind {
         Kind::Failed(error) => Some(crate::run::with_causes(error)),
         Kind::Lacks(platforms) => {

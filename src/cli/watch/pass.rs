@@ -238,6 +238,7 @@ impl Pass<'_> {
             forced: &none,
             uncached: if is_uncached { &state.selected.asked } else { &none },
             held,
+            quarantine: &BTreeMap::new(),
             engine,
             remote: None,
             disk: &state.disk(),

@@ -15,6 +15,7 @@
 //! reads = ["/generated"]  # what it asks for of the context, beside what the Dockerfile says
 //! writes = "stamp"        # a file of the context that the build writes into, each time
 //! push = "fail"           # what becomes of a push, as `outcome`
+//! cached = 1              # how many of its two steps come from the cache, where that may be used
 //! ```
 #![expect(clippy::disallowed_methods, reason = "an engine reads its script and keeps a store")]
 
@@ -76,6 +77,7 @@ struct Behaviour {
     push: Option<Outcome>,
     reads: Option<Vec<String>>,
     writes: Option<PathBuf>,
+    cached: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -153,6 +155,7 @@ impl Simulate {
             push: own.push.or(usual.push),
             reads: own.reads.or_else(|| usual.reads.clone()),
             writes: own.writes.or_else(|| usual.writes.clone()),
+            cached: own.cached.or(usual.cached),
         }
     }
 
@@ -239,7 +242,8 @@ impl Engine for Simulate {
         store.change(Change::Tag { id: id.clone(), references: references.clone() })?;
         let diff_ids = vec![id.clone()];
         let output = Output { id, manifest: None, references, diff_ids, size: SIZE };
-        Ok(Built { output, steps: 2, cached_steps: 0 })
+        let cached = behaviour.cached.filter(|_| request.cache == CacheUse::Use);
+        Ok(Built { output, steps: 2, cached_steps: cached.unwrap_or(0) })
     }
 
     fn present(&self, outputs: &[&Output]) -> Result<Vec<Presence>, EngineError> {

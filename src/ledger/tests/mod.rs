@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::digest::{Digest, OciDigest};
-use crate::history::{Ended, Output, Prepared, Pushed, Record};
+use crate::history::{Ended, Failing, Output, Prepared, Pushed, Record};
 use crate::image::ImageName;
 
 /// A workspace with the place for a state.
@@ -117,8 +117,25 @@ fn two_runs() -> Vec<Entry> {
         Entry::Widened { image: name("base"), dockerfile: Digest::of_content(b"FROM scratch") },
         Entry::Recorded(record("java/jre", "j2")),
         ended("java/jre", Ended::CutOff),
+        Entry::Aged { image: name("base"), since: 1 },
+        Entry::Failing(failing("apps/api", 3)),
         intent("apps/api"),
     ]
+}
+
+fn failing(image: &str, runs: u32) -> Failing {
+    let key = Digest::of_content(image.as_bytes());
+    let log = Some(".imgraph/runs/run-1/x.log".to_owned());
+    Failing { image: name(image), key, runs, since: 2, line: Some(7), log }
+}
+
+/// Whether there was such an entry in a format.
+fn is_known(format: u32, entry: &Entry) -> bool {
+    match entry {
+        Entry::Pushed(_) | Entry::Widened { .. } => format >= 2,
+        Entry::Aged { .. } | Entry::Failing(_) => format >= 3,
+        _ => true,
+    }
 }
 
 /// The history after entries, without a file.
@@ -339,20 +356,28 @@ fn a_newer_format_is_refused_and_left_alone() {
     fs::write(workspace.ledger(), &newer).unwrap();
     let error = Ledger::open(&workspace.state(), &me(), Lock::NoWait).unwrap_err();
     let sentence = error.to_string();
-    assert!(sentence.contains("has format 3, written by a newer imgraph"), "{sentence}");
-    assert!(matches!(read(&workspace.state()), Err(LedgerError::Newer { version: 3, .. })));
+    assert!(sentence.contains("has format 4, written by a newer imgraph"), "{sentence}");
+    assert!(matches!(read(&workspace.state()), Err(LedgerError::Newer { version: 4, .. })));
     assert_eq!(fs::read(workspace.ledger()).unwrap(), newer);
 }
 
-/// `format-1.ledger` was written by the last imgraph that knew no pushes.
+/// `format-1.ledger` was written by the last imgraph that knew no pushes, `format-2.ledger` by the last
+/// one that knew no ages and no failures.
 #[test]
-fn a_ledger_of_format_1_is_read_and_rewritten() {
+fn a_ledger_of_an_older_format_is_read_and_rewritten() {
+    for (format, older) in
+        [(1, &include_bytes!("format-1.ledger")[..]), (2, include_bytes!("format-2.ledger"))]
+    {
+        read_and_rewritten(format, older);
+    }
+}
+
+fn read_and_rewritten(format: u32, older: &[u8]) {
     let workspace = Workspace::new();
     drop(workspace.open());
-    let older = include_bytes!("format-1.ledger");
     fs::write(workspace.ledger(), older).unwrap();
     let mut entries = two_runs();
-    entries.retain(|entry| !matches!(entry, Entry::Pushed(_) | Entry::Widened { .. }));
+    entries.retain(|entry| is_known(format, entry));
     assert_eq!(read(&workspace.state()).unwrap().0, history_of(&entries));
     assert_eq!(fs::read(workspace.ledger()).unwrap(), older, "a reader changes nothing");
     assert_eq!(workspace.reopen(), (history_of(&entries), vec![]));

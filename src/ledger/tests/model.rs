@@ -77,8 +77,17 @@ fn any_record() -> impl Strategy<Value = Arc<Record>> {
 }
 
 fn any_end() -> impl Strategy<Value = Ended> {
-    use Ended::{Blocked, Built, CutOff, Failed, NotReached, Pushed, Restored};
-    proptest::sample::select(vec![Built, CutOff, Restored, Failed, Blocked, NotReached, Pushed])
+    use Ended::{Blocked, Built, CutOff, Failed, NotReached, Pushed, Quarantined, Restored};
+    proptest::sample::select(vec![
+        Built,
+        CutOff,
+        Restored,
+        Failed,
+        Blocked,
+        NotReached,
+        Pushed,
+        Quarantined,
+    ])
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
@@ -98,6 +107,9 @@ fn entry() -> impl Strategy<Value = Entry> {
         1 => image().prop_map(|image| {
             Entry::Widened { dockerfile: Digest::of_content(image.as_str().as_bytes()), image }
         }),
+        1 => (image(), any::<u64>()).prop_map(|(image, since)| Entry::Aged { image, since }),
+        1 => (image(), any::<u32>())
+            .prop_map(|(image, runs)| Entry::Failing(failing(image.as_str(), runs))),
         1 => vec(0..14_u32, 0..4).prop_map(move |keys| Entry::Layers(keys.into_iter().map(layer).collect())),
         1 => any::<u64>().prop_map(|finished| Entry::RunFinished { finished }),
         1 => (image(), any::<u64>()).prop_map(|(image, millis)| Entry::Duration { image, millis }),

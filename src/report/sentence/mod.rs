@@ -37,6 +37,9 @@ pub fn reason(reason: &Reason) -> String {
             "known from its registry only".to_owned()
         }
         Reason::OtherEngine { engine } => format!("last built with {}", printable(engine)),
+        Reason::TooOld { age, max_age } => {
+            format!("{} old, and its layer allows {}", days(*age), days(*max_age))
+        }
         Reason::Forced => "forced".to_owned(),
         Reason::NotPushed => "not pushed yet".to_owned(),
     }
@@ -103,6 +106,17 @@ pub fn elapsed(milliseconds: u64) -> String {
         60..=3599 => format!("{}m {:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
     }
+}
+
+/// An age: `90 seconds`, `5 hours`, `8 days`. Cut to whole units, of which there are at least two.
+pub fn days(milliseconds: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
+    let seconds = milliseconds / 1000;
+    let unit = UNITS.iter().find(|(length, _)| seconds >= 2 * length);
+    unit.map_or_else(
+        || count(usize::try_from(seconds).unwrap_or(usize::MAX), "second"),
+        |(length, name)| count(usize::try_from(seconds / length).unwrap_or(usize::MAX), name),
+    )
 }
 
 /// A predicted duration, no more exact than it can be: `~25s`, `~2m`, `~1h 10m`. Rounded up.

@@ -117,6 +117,24 @@ fn durations_have_two_units_at_most() {
 }
 
 #[test]
+fn ages_are_of_at_least_two_of_their_unit() {
+    for (seconds, expected) in [
+        (0, "0 seconds"),
+        (1, "1 second"),
+        (119, "119 seconds"),
+        (120, "2 minutes"),
+        (7_199, "119 minutes"),
+        (7_200, "2 hours"),
+        (86_400, "24 hours"),
+        (8 * 86_400, "8 days"),
+    ] {
+        assert_eq!(days(seconds * 1000), expected);
+    }
+    let reason = Reason::TooOld { age: 691_200_000, max_age: 604_800_000 };
+    assert_eq!(super::reason(&reason), "8 days old, and its layer allows 7 days");
+}
+
+#[test]
 fn predictions_are_coarse_and_rounded_up() {
     let said = [
         (0, "~5s"),

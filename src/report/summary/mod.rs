@@ -1,5 +1,7 @@
 //! The end of a run: a block of at most twelve lines, and the same as Markdown.
 
+mod nightly;
+
 use std::cmp::Reverse;
 
 use crate::event::Summary;
@@ -45,6 +47,7 @@ pub fn block(tally: &Tally, style: Style) -> String {
     if tally.failures.len() > FAILURES {
         lines.push(label("", &format!("and {} more", tally.failures.len() - FAILURES)));
     }
+    lines.extend(nightly::line(tally));
     if summary.replaced {
         lines.push(label("changed", "inputs changed meanwhile; what is left is planned again"));
     }
@@ -63,7 +66,7 @@ pub fn block(tally: &Tally, style: Style) -> String {
 pub fn markdown(tally: &Tally) -> String {
     let Some(summary) = &tally.summary else { return String::new() };
     if summary.planned == 0 && !summary.interrupted {
-        return format!("### imgraph: {}\n", nothing_to_do(summary));
+        return format!("### imgraph: {}\n{}", nothing_to_do(summary), nightly::markdown(tally));
     }
     let totals: Vec<_> = totals(tally, summary).into_iter().map(|total| total.text).collect();
     let time = sentence::duration(summary.duration);
@@ -74,8 +77,14 @@ pub fn markdown(tally: &Tally) -> String {
     parts.extend(has_rest(summary).then(|| format!("- **rerun**: `{RERUN}`\n")));
     parts.extend(tally.failures.iter().take(ROWS).map(failed_details));
     parts.push(more(tally.failures.len()));
+    parts.push(nightly::markdown(tally));
     parts.push(built_table(&tally.built));
     parts.concat()
+}
+
+/// The same for a command that came to no end of its own.
+pub fn failed_markdown(error: &str) -> String {
+    format!("### imgraph: failed\n\n{}\n", escaped(&clean(error)))
 }
 
 /// A class of images, counted.
@@ -104,6 +113,7 @@ fn totals(tally: &Tally, summary: &Summary) -> Vec<Total> {
         class(summary.restored, Tone::Saved, "restored"),
         class(summary.pushed, Tone::Saved, "only pushed"),
         class(summary.failed, Tone::Bad, "failed").or(Some(failed)),
+        class(summary.quarantined, Tone::Bad, "quarantined"),
         class(summary.blocked, Tone::Warning, "blocked"),
         class(summary.not_reached, Tone::Warning, "not reached"),
         class(summary.fresh, Tone::Faint, "up to date"),
@@ -163,7 +173,7 @@ fn first_cause(summary: &Summary) -> Option<String> {
 }
 
 fn has_rest(summary: &Summary) -> bool {
-    summary.failed + summary.blocked + summary.not_reached > 0
+    summary.failed + summary.quarantined + summary.blocked + summary.not_reached > 0
 }
 
 fn words(failed: &Failed) -> String {

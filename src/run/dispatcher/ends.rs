@@ -107,6 +107,7 @@ impl<'a> Dispatcher<'a, '_> {
         } else {
             vec![ledger::Entry::Built(Arc::clone(&record))]
         };
+        news.extend(self.aged(id, &record, done.cached_steps));
         if !done.layers.is_empty() {
             news.push(ledger::Entry::Layers(done.layers));
         }
@@ -169,7 +170,10 @@ impl<'a> Dispatcher<'a, '_> {
         end: End,
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
-        let Some(push) = self.to_push(id, ended) else { return self.end(id, ended, end) };
+        let Some(push) = self.to_push(id, ended) else {
+            self.renew_published(id, ended);
+            return self.end(id, ended, end);
+        };
         if !self.logged.contains(&id) {
             self.started(id, vec![Reason::NotPushed]);
         }
@@ -179,6 +183,22 @@ impl<'a> Dispatcher<'a, '_> {
         self.workers += 1;
         spawn(Box::new(move || publish::push(shared, &push, &sender)));
         Ok(())
+    }
+
+    /// What was built again and came out the same is as young in its registry as here.
+    fn renew_published(&mut self, id: ImageId, ended: Ended) {
+        let record = self.current[id.index()].as_ref().filter(|_| ended == Ended::Built);
+        let Some(record) = record.filter(|_| self.run.options.push) else { return };
+        let repository = &self.run.facts.graph.image(id).spec.repository;
+        let there =
+            self.run.facts.published.and_then(|published| {
+                published.find(&key_reference(repository, &record.build_key))
+            });
+        if let Some(there) = there {
+            let (finished, duration) = (record.finished, record.duration);
+            let renewed = Record { finished, duration, ..(**there).clone() };
+            self.published.insert(renewed.image.clone(), Arc::new(renewed));
+        }
     }
 
     /// What there is to push of an image, if that is wanted. A forced image is pushed again, too.
@@ -333,14 +353,20 @@ impl<'a> Dispatcher<'a, '_> {
             Ended::Built | Ended::CutOff | Ended::Restored | Ended::Pushed => {
                 self.schedule.done(id);
             }
-            Ended::Failed => {
-                for blocked in self.schedule.failed(id) {
-                    let blocked_by = Some(image.clone());
-                    self.end(blocked, Ended::Blocked, End { blocked_by, ..End::default() })?;
-                }
-            }
+            Ended::Failed => self.block(id, &image)?,
+            Ended::Quarantined if self.current[id.index()].is_some() => self.schedule.done(id),
+            Ended::Quarantined => self.block(id, &image)?,
             Ended::NotReached => self.schedule.give_up(id),
             Ended::Blocked => (),
+        }
+        Ok(())
+    }
+
+    /// Ends what stands on an image that has no output.
+    fn block(&mut self, id: ImageId, image: &ImageName) -> Result<(), LedgerError> {
+        for blocked in self.schedule.failed(id) {
+            let blocked_by = Some(image.clone());
+            self.end(blocked, Ended::Blocked, End { blocked_by, ..End::default() })?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The thread that owns the state of a run.
 
 mod ends;
+mod full;
 mod prepare;
 mod steer;
 
@@ -26,7 +27,7 @@ use crate::published::state::State;
 use crate::run::dispatcher::ends::End;
 use crate::run::dispatcher::prepare::Preparing;
 use crate::run::dispatcher::steer::Again;
-use crate::run::job::{Job, Log};
+use crate::run::job::Log;
 use crate::run::summary::{self, Finished};
 use crate::run::together::Held as HeldTags;
 use crate::run::work::{self, Failed, Message, Shared};
@@ -85,6 +86,8 @@ pub(crate) struct Dispatcher<'a, 'e> {
     held: Vec<HeldTags>,
     /// The same of `prepare` commands.
     failed_prepares: BTreeMap<ImageName, HeldPrepare>,
+    /// The images whose builds take nothing from the engine's cache of steps.
+    uncached: BTreeSet<ImageId>,
     /// How many workers have not reported yet.
     workers: usize,
     finished: Vec<Finished>,
@@ -144,6 +147,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             unsettled: BTreeSet::new(),
             held: Vec::new(),
             failed_prepares: BTreeMap::new(),
+            uncached: BTreeSet::new(),
             workers: 0,
             finished: Vec::new(),
             interrupted: false,
@@ -333,6 +337,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
                 Some(held) if held.key == key && !self.run.forced.contains(&id) => {
                     self.fail_again(id, held.clone())
                 }
+                _ if self.is_quarantined(id, key) => self.quarantine(id),
                 _ => self.build(id, key, reasons, spawn),
             },
         }
@@ -351,10 +356,10 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         reasons: Vec<Reason>,
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
+        let job = self.job(id, key, &reasons);
         if !self.logged.contains(&id) {
             self.started(id, reasons);
         }
-        let job = Job::new(&self.run, &self.current, id, key);
         self.run.ledger.append([ledger::Entry::Intent { image: self.name(id) }])?;
         let (shared, sender) = (self.shared, self.sender.clone());
         let cancel = shared.cancel.child();
