@@ -25,6 +25,7 @@ use crate::cli::settings::{self, Settings, write};
 use crate::cli::settled::{self, Answers, Found, Settled};
 use crate::clock::{self, Timer};
 use crate::digest::Digest;
+use crate::engine::{Engine, EngineError};
 use crate::event::{Event, Summary, What};
 use crate::gather::inputs::Gathered;
 use crate::gather::stat::{Keep, StatCache};
@@ -32,7 +33,7 @@ use crate::gather::{STATE_DIR, inputs};
 use crate::history::{Ended, History};
 use crate::image::ImageId;
 use crate::ledger::{self, Holder, Ledger};
-use crate::plan::Facts;
+use crate::plan::{Facts, Plan};
 use crate::report::{Reporter, attended};
 use crate::run::{self, Options, Run};
 use crate::signal::raise_on_interrupt;
@@ -236,11 +237,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
 
     let options = options_of(asked, ledger);
     if plan.work().next().is_some() {
-        make_room(session, &options)?;
-        greet(&*engine)?;
-        if let Some(shared) = shared {
-            shared.claim(session, &plan, cancel)?;
-        }
+        begin(asked, &plan, (&options, &*engine), cancel)?;
     }
     let scratch = options.scratch.clone();
     let reporter = Mutex::new(reporter(arguments, settings));
@@ -287,12 +284,24 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     if let Ok(reporter) = reporter.into_inner() {
         append_summary(&reporter, settings);
     }
-    if let Some(error) = outcome.astray {
-        let failure = Failure::from(error);
-        let message = format!("the tags stay where they were: {}", failure.message);
-        return Err(Failure { message, ..failure });
-    }
-    Ok(summary)
+    outcome.astray.map_or(Ok(summary), |error| Err(tags_stay(error)))
+}
+
+/// What there is to do before the first build.
+fn begin(
+    asked: &Asked<'_>,
+    plan: &Plan,
+    (options, engine): (&Options, &dyn Engine),
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    make_room(asked.session, options)?;
+    greet(engine)?;
+    asked.shared.map_or(Ok(()), |shared| shared.claim(asked.session, plan, cancel))
+}
+
+fn tags_stay(error: EngineError) -> Failure {
+    let failure = Failure::from(error);
+    Failure { message: format!("the tags stay where they were: {}", failure.message), ..failure }
 }
 
 /// The plan, which rests on nothing that a registry has lost.

@@ -25,6 +25,18 @@ use crate::published::state::{Open, State};
 /// The class of records whose output is in a registry, whatever built it.
 pub const CLASS: &str = "registry";
 
+/// Where images have to be in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Anywhere.
+    #[default]
+    Anywhere,
+    /// In their registries, under all their references.
+    Pushed,
+    /// The same, and everybody who pushes them writes so into the state.
+    Noted,
+}
+
 /// What is known to be in registries, and what is wanted there.
 #[derive(Debug, Default)]
 pub struct Published {
@@ -33,44 +45,40 @@ pub struct Published {
     last: State,
     /// Images whose tags somebody is moving, or was when he was killed.
     open: BTreeSet<ImageName>,
-    /// Whether there is a place where everybody writes what he pushes.
-    has_state: bool,
-    /// Whether images have to be in their registries in the end.
-    pushes: bool,
+    wanted: Wanted,
     /// Manifests that their registry turned out to have lost.
     gone: Mutex<BTreeSet<OciDigest>>,
 }
 
 impl Published {
-    /// What a state says, if there is a place for one. With `pushes` an image is up to date when it
-    /// is in its registry under all its references, and else when it is anywhere.
-    pub fn new((state, open): (State, &Open), has_state: bool, pushes: bool) -> Self {
+    /// What a state says.
+    pub fn new((state, open): (State, &Open), wanted: Wanted) -> Self {
         let open: BTreeSet<ImageName> = open.iter().map(|(image, _)| image.clone()).collect();
         let mut by_key = BTreeMap::new();
         for record in state.values().filter(|record| !open.contains(&record.image)) {
             let keys = record.output.references.iter().filter(|it| it.contains(":ig-"));
             by_key.extend(keys.map(|reference| (reference.clone(), Arc::clone(record))));
         }
-        Self { by_key, last: state, open, has_state, pushes, gone: Mutex::default() }
+        Self { by_key, last: state, open, wanted, gone: Mutex::default() }
     }
 
     /// Whether nothing speaks against what was pushed with a key being the last that was pushed of
     /// an image.
     pub fn agrees(&self, image: &ImageName, key: &Digest) -> bool {
         let is_last = || self.last.get(image).is_some_and(|record| record.build_key == *key);
-        !self.has_state || is_last() && !self.open.contains(image)
+        self.wanted != Wanted::Noted || is_last() && !self.open.contains(image)
     }
 
     /// What a history knows of registries, though nobody has asked them.
     pub fn recorded(history: &History) -> Self {
         let records = history.records.values().filter(|record| record.engine == CLASS);
         let state = records.map(|record| (record.image.clone(), Arc::clone(record))).collect();
-        Self::new((state, &Open::new()), false, false)
+        Self::new((state, &Open::new()), Wanted::Anywhere)
     }
 
     /// Whether images have to be in their registries.
     pub fn pushes(&self) -> bool {
-        self.pushes
+        self.wanted != Wanted::Anywhere
     }
 
     /// The record of an image that a key tag points at.
@@ -91,7 +99,7 @@ impl Published {
         }
         let astray = wanted.iter().filter(|it| !record.output.references.contains(it));
         let references: Vec<String> = astray.cloned().collect();
-        if references.is_empty() || !self.pushes {
+        if references.is_empty() || !self.pushes() {
             Presence::Present
         } else {
             Presence::Untagged { references }

@@ -125,7 +125,7 @@ impl Remote {
         }
     }
 
-    /// Whether there is a place for the state of the branch.
+    /// Whether the state of the branch is written.
     pub(crate) fn has_state(&self) -> bool {
         self.own().is_some()
     }

@@ -22,6 +22,11 @@ pub(crate) struct Held {
     pub(crate) tags: Vec<String>,
 }
 
+/// A tag, and what it pointed at.
+type Before = (String, Option<OciDigest>);
+/// Tags that have been moved, or may have been.
+type Moved<'a> = (&'a Held, Vec<Before>);
+
 /// What became of all tags.
 #[derive(Debug)]
 pub(crate) enum Together {
@@ -39,7 +44,7 @@ pub(crate) fn move_all(
     held: &[Held],
     (cancel, say): (&Cancel, &mut dyn FnMut(String)),
 ) -> Together {
-    let mut moved: Vec<(&Held, Vec<(String, Option<OciDigest>)>)> = Vec::new();
+    let mut moved: Vec<Moved<'_>> = Vec::new();
     for it in held {
         let mut listener = Listener { cancel, say };
         match remote.turn(&it.image, &mut listener) {
@@ -70,7 +75,7 @@ fn before(
     remote: &Remote,
     held: &Held,
     (cancel, say): (&Cancel, &mut dyn FnMut(String)),
-) -> Result<Vec<(String, Option<OciDigest>)>, RegistryError> {
+) -> Result<Vec<Before>, RegistryError> {
     let mut before = Vec::new();
     for tag in &held.tags {
         let digest = match remote.digest_of(tag, Listener { cancel, say }) {
@@ -86,7 +91,7 @@ fn before(
 /// Points tags at what they pointed at before, the last one first.
 fn back(
     remote: &Remote,
-    moved: Vec<(&Held, Vec<(String, Option<OciDigest>)>)>,
+    moved: Vec<Moved<'_>>,
     say: &mut dyn FnMut(String),
     error: EngineError,
 ) -> Together {

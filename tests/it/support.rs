@@ -158,7 +158,7 @@ impl Workspace {
             let id = change["tag"]["id"].as_str()?;
             references.contains(&Value::from(reference)).then(|| id.to_owned())
         };
-        store.lines().map(parsed).filter_map(tagged).last().expect("a known reference")
+        store.lines().map(parsed).filter_map(tagged).next_back().expect("a known reference")
     }
 
     /// What the simulated engine sent to registries, one push a line.

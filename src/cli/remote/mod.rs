@@ -23,7 +23,7 @@ use crate::image::{ImageId, ImageName};
 use crate::ledger::{Entry, Ledger};
 use crate::plan::{Decision, Plan};
 use crate::published::note::Origin;
-use crate::published::{self, Published};
+use crate::published::{self, Published, Wanted};
 use crate::registry::RegistryError;
 use crate::remote::branch::{Found, News};
 use crate::remote::{Access, Caches, Listener, Remote, is_denied};
@@ -85,7 +85,12 @@ impl Shared {
         let found = if access.reads { state(&remote, cancel)? } else { Found::default() };
         if access.reads {
             let Found { state, open, .. } = found;
-            let published = Published::new((state, &open), remote.has_state(), asked.push);
+            let wanted = match (asked.push, remote.has_state()) {
+                (false, _) => Wanted::Anywhere,
+                (true, false) => Wanted::Pushed,
+                (true, true) => Wanted::Noted,
+            };
+            let published = Published::new((state, &open), wanted);
             session.published = Some(published);
         }
         Ok(Some(Self { remote }))

@@ -265,7 +265,9 @@ impl<'a> Dispatcher<'a, '_> {
         let mut notes = Vec::new();
         let say = &mut |note| notes.push(note);
         let together = together::move_all(remote, &held, (self.shared.cancel, say));
-        notes.into_iter().for_each(|note| self.warn(note));
+        for note in notes {
+            self.warn(note);
+        }
         match together {
             Together::Stay => {
                 self.warn("no tag has moved: a later run moves them".to_owned());
