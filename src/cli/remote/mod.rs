@@ -16,6 +16,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::registries;
 use crate::cli::session::Session;
 use crate::cli::settings::{Settings, write};
+use crate::clock::now;
 use crate::digest::OciDigest;
 use crate::engine::simulate::Simulate;
 use crate::history::Record;
@@ -27,7 +28,7 @@ use crate::published::{self, Published, Wanted};
 use crate::registry::RegistryError;
 use crate::remote::branch::{Found, News};
 use crate::remote::{Access, Caches, Listener, Remote, is_denied};
-use crate::{clock, run};
+use crate::run::{Outcome, with_causes};
 
 /// How long what nothing in this work tree is called by stays in a state, in milliseconds: other
 /// work trees may push there, too.
@@ -176,12 +177,12 @@ impl Shared {
 
     /// Writes the state of the branch after a run. What cannot be written costs others some
     /// questions: it is said, and no failure.
-    pub(crate) fn leave(&self, session: &Session, outcome: &run::Outcome) {
+    pub(crate) fn leave(&self, session: &Session, outcome: &Outcome) {
         // The run may have been interrupted; what it did shall be known all the same.
         let cancel = &Cancel::default();
         let say = &mut |note: String| warn(&note);
         let known = |image: &ImageName| session.loaded.graph.find(image.as_str()).is_some();
-        let oldest = clock::now().saturating_sub(KEPT);
+        let oldest = now().saturating_sub(KEPT);
         let news = News { records: &outcome.published, unsettled: &outcome.unsettled };
         let written = self.remote.write_state(&news, (&known, oldest), Listener { cancel, say });
         if let Err(error) = written {
@@ -214,6 +215,6 @@ impl From<RegistryError> for Failure {
             error if error.is_transient() => Exit::UNAVAILABLE,
             _ => Exit::IMAGE_FAILED,
         };
-        Self::new(exit, run::with_causes(&error))
+        Self::new(exit, with_causes(&error))
     }
 }
