@@ -5,7 +5,8 @@
 //! leaves the tags alone. Of two runs that are going to push the same image the one that began later
 //! moves its tags. What the other one builds is found by its key all the same.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -50,10 +51,21 @@ pub(super) struct Guard {
     seen: Option<OciDigest>,
     /// The commit that is ahead of ours.
     ahead: Option<String>,
-    /// Our number in the list of those who move tags.
-    turn: Option<u64>,
-    /// That list.
-    open: Open,
+    /// What we said in the beginning.
+    claim: Option<Claimed>,
+    /// Who moves tags now: of each image the number of who began last.
+    last: BTreeMap<ImageName, u64>,
+}
+
+/// What a run said in the beginning.
+#[derive(Clone, Debug)]
+struct Claimed {
+    /// Its number in the list of those who move tags.
+    turn: u64,
+    /// The images whose tags it moves.
+    images: BTreeSet<ImageName>,
+    /// The state as it was then.
+    before: State,
 }
 
 /// Whose turn it is to move the tags of an image.
@@ -204,10 +216,10 @@ impl Remote {
             None => self.send_state(branch, &found.state, &mut listener)?,
         };
         let turn = found.open.iter().map(|(_, turn)| turn + 1).max().unwrap_or(1);
-        let images = images.into_iter().map(|image| (image, turn));
-        let open = found.open.into_iter().chain(images).collect();
-        self.guard().turn = Some(turn);
-        self.put((branch, tag), &blob, open, &mut listener)
+        let ours = images.iter().map(|image| (image.clone(), turn));
+        let open = found.open.into_iter().chain(ours).collect();
+        self.guard().claim = Some(Claimed { turn, images, before: found.state });
+        self.put((branch, tag), &blob, &open, &mut listener)
     }
 
     /// What is in the registry now.
@@ -238,11 +250,40 @@ impl Remote {
     ) -> Result<Turn, RegistryError> {
         self.look(listener)?;
         let guard = self.guard();
-        let Some(turn) = guard.turn.filter(|_| guard.ahead.is_none()) else {
-            return Ok(guard.ahead.clone().map_or(Turn::Ours, Turn::Later));
-        };
-        let last = guard.open.iter().filter(|(it, _)| it == image).map(|(_, turn)| *turn).max();
-        Ok(if last == Some(turn) { Turn::Ours } else { Turn::Others })
+        if let Some(commit) = &guard.ahead {
+            return Ok(Turn::Later(commit.clone()));
+        }
+        let Some(claim) = &guard.claim else { return Ok(Turn::Ours) };
+        match guard.last.get(image).map(|last| last.cmp(&claim.turn)) {
+            Some(Ordering::Equal) => Ok(Turn::Ours),
+            Some(Ordering::Greater) => Ok(Turn::Others),
+            Some(Ordering::Less) | None => {
+                drop(guard);
+                self.claim_again(image, listener)
+            }
+        }
+    }
+
+    /// We are not in the list any more: either somebody who began later has been through with the
+    /// image, or two wrote at the same time, and what we had written was lost.
+    fn claim_again(
+        &self,
+        image: &ImageName,
+        listener: &mut Listener<'_>,
+    ) -> Result<Turn, RegistryError> {
+        let Some((branch, tag)) = self.own() else { return Ok(Turn::Ours) };
+        let Some(claim) = self.guard().claim.clone() else { return Ok(Turn::Ours) };
+        let newest = self.newest(branch, tag, listener)?;
+        let is_unchanged = |it: &ImageName| claim.before.get(it) == newest.state.get(it);
+        if !is_unchanged(image) {
+            return Ok(Turn::Others);
+        }
+        let Some(blob) = &newest.blob else { return Ok(Turn::Ours) };
+        let ours = claim.images.iter().filter(|it| is_unchanged(it));
+        let lost = ours.map(|it| (it.clone(), claim.turn));
+        let open = newest.open.iter().cloned().chain(lost).collect();
+        self.put((branch, tag), blob, &open, listener)?;
+        Ok(Turn::Ours)
     }
 
     /// Looks whether the state was written by somebody else, and what that means for us.
@@ -261,7 +302,7 @@ impl Remote {
         let source = self.origin.source.as_ref();
         let ahead = head.and_then(|head| ahead(&artefact.annotations, (branch, head), source));
         let mut guard = self.guard();
-        (guard.open, guard.ahead, guard.seen) = (open, ahead, Some(manifest.digest));
+        (guard.last, guard.ahead, guard.seen) = (last(&open), ahead, Some(manifest.digest));
         Ok(())
     }
 
@@ -279,13 +320,20 @@ impl Remote {
         mut listener: Listener<'_>,
     ) -> Result<(), RegistryError> {
         let Some((branch, tag)) = self.own() else { return Ok(()) };
-        let Some(turn) = self.guard().turn else { return Ok(()) };
+        let Some(Claimed { turn, images, before }) = self.guard().claim.take() else {
+            return Ok(());
+        };
         let newest = self.newest(branch, tag, &mut listener)?;
         let mut state = newest.state.clone();
-        // Whose turn came later will say itself what is there.
+        let last = last(&newest.open);
+        // Whose turn came later will say itself what is there, or has said so.
         let is_ours = |image: &ImageName| {
-            let turns = newest.open.iter().filter(|(it, _)| it == image);
-            turns.map(|(_, turn)| *turn).max() == Some(turn) && !news.unsettled.contains(image)
+            let is_last = match last.get(image).map(|last| last.cmp(&turn)) {
+                Some(Ordering::Equal) => true,
+                Some(Ordering::Greater) => false,
+                Some(Ordering::Less) | None => before.get(image) == newest.state.get(image),
+            };
+            is_last && !news.unsettled.contains(image)
         };
         let new = news.records.iter().filter(|(image, _)| is_ours(image));
         state.extend(new.map(|(image, record)| (image.clone(), Arc::clone(record))));
@@ -293,14 +341,15 @@ impl Remote {
         // Where our tags are the last, those who began earlier are dead, or leave them alone.
         let is_closed = |(image, of): &(ImageName, u64)| {
             let is_settled = is_ours(image) && news.records.contains_key(image);
-            is_settled || *of == turn && !news.unsettled.contains(image)
+            let is_own = *of == turn && images.contains(image);
+            is_settled || is_own && !news.unsettled.contains(image)
         };
         let open = newest.open.iter().filter(|it| !is_closed(it)).cloned().collect();
         let blob = match newest.blob {
             Some(blob) if state == newest.state => blob,
             _ => self.send_state(branch, &state, &mut listener)?,
         };
-        self.put((branch, tag), &blob, open, &mut listener)
+        self.put((branch, tag), &blob, &open, &mut listener)
     }
 
     /// The branch whose state is written, and its tag.
@@ -324,14 +373,14 @@ impl Remote {
         &self,
         (branch, tag): (&Branch, &str),
         (blob, size): &Blob,
-        open: Open,
+        open: &Open,
         listener: &mut Listener<'_>,
     ) -> Result<(), RegistryError> {
         self.send(&branch.repository, note::EMPTY, listener)?;
         let mut layers =
             vec![json!({ "mediaType": state::MEDIA_TYPE, "digest": blob, "size": size })];
         if !open.is_empty() {
-            let bytes = state::encode_open(&open);
+            let bytes = state::encode_open(open);
             let digest = self.send(&branch.repository, &bytes, listener)?;
             let size = bytes.len();
             layers.push(json!({ "mediaType": state::OPEN_TYPE, "digest": digest, "size": size }));
@@ -349,9 +398,15 @@ impl Remote {
         self.registry.put_manifest(&to, (note::MANIFEST, &bytes), listener.watch())?;
         let mut guard = self.guard();
         (guard.seen, guard.ahead) = (Some(OciDigest::of_content(&bytes)), None);
-        guard.open = open;
+        guard.last = last(open);
         Ok(())
     }
+}
+
+/// Of each image the number of who began last.
+fn last(open: &Open) -> BTreeMap<ImageName, u64> {
+    // They are in order: of one image the last is the largest.
+    open.iter().cloned().collect()
 }
 
 fn annotations(head: Option<&Head>, source: Option<&str>) -> Value {

@@ -232,6 +232,34 @@ fn a_run_of_an_older_commit_leaves_the_tags_alone() {
 }
 
 #[test]
+fn machines_that_begin_at_once_do_not_stop_each_other() {
+    World::each(|mut world| {
+        world.rebuild(0, "--push base java/jre").exits(0);
+        let shards = ["apps/api", "apps/web", "tools"];
+        let machines: Vec<usize> = shards.iter().map(|_| world.clone()).collect();
+        let running: Vec<_> = machines
+            .iter()
+            .zip(shards)
+            .map(|(machine, shard)| {
+                world.machines[*machine].start(&format!("rebuild --push --only {shard}"))
+            })
+            .collect();
+        for running in running {
+            running.finish();
+        }
+        // What two wrote at once may have been lost; what they built is found.
+        let clone = world.clone();
+        let ends = world.ends(clone, "--push");
+        assert!(!ends.iter().any(|end| end == "apps/api built"), "{ends:?}");
+        for shard in shards {
+            let tags = world.registry.tags_of(shard);
+            assert!(tags.contains(&"latest".to_owned()), "{shard}: {tags:?}");
+        }
+        assert_eq!(world.ends(clone, "--push"), NOTHING);
+    });
+}
+
+#[test]
 fn a_parent_that_the_registry_has_lost_is_built_again() {
     let mut world = World::new();
     world.rebuild(0, "--push").exits(0);
