@@ -24,7 +24,6 @@ use imgraph::ledger;
 use imgraph::published::state::{self, State};
 
 #[path = "speed/tree.rs"]
-#[expect(dead_code, reason = "the other bench uses the rest")]
 mod tree;
 
 use tree::Shape;
