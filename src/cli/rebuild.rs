@@ -300,8 +300,12 @@ fn begin(
 }
 
 fn tags_stay(error: EngineError) -> Failure {
-    let failure = Failure::from(error);
-    Failure { message: format!("the tags stay where they were: {}", failure.message), ..failure }
+    let exit = match error {
+        EngineError::Cancelled => return Failure::said(interrupted()),
+        EngineError::Unavailable(_) => Exit::UNAVAILABLE,
+        _ => Exit::IMAGE_FAILED,
+    };
+    Failure::new(exit, format!("the tags stay where they were: {}", run::with_causes(&error)))
 }
 
 /// The plan, which rests on nothing that a registry has lost.

@@ -4,6 +4,7 @@
 //! The engine is the simulated one, whose pushes are real here: to a registry in memory, and to a
 //! real one where there is one. A second work tree stands in for a second machine.
 
+mod atomic;
 mod faults;
 
 use std::process::Command;
