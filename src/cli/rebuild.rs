@@ -284,7 +284,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     if let Ok(reporter) = reporter.into_inner() {
         append_summary(&reporter, settings);
     }
-    outcome.astray.map_or(Ok(summary), |error| Err(tags_stay(error)))
+    outcome.astray.as_ref().map_or(Ok(summary), |error| Err(tags_stay(error)))
 }
 
 /// What there is to do before the first build.
@@ -299,13 +299,13 @@ fn begin(
     asked.shared.map_or(Ok(()), |shared| shared.claim(asked.session, plan, cancel))
 }
 
-fn tags_stay(error: EngineError) -> Failure {
+fn tags_stay(error: &EngineError) -> Failure {
     let exit = match error {
         EngineError::Cancelled => return Failure::said(interrupted()),
         EngineError::Unavailable(_) => Exit::UNAVAILABLE,
         _ => Exit::IMAGE_FAILED,
     };
-    Failure::new(exit, format!("the tags stay where they were: {}", run::with_causes(&error)))
+    Failure::new(exit, format!("the tags stay where they were: {}", run::with_causes(error)))
 }
 
 /// The plan, which rests on nothing that a registry has lost.
