@@ -319,6 +319,10 @@ fn surely_planned(
     let images = &asked.selected.images;
     let mut planned = plan(facts, history, gathered, images, wishes);
     if let Some(shared) = asked.shared {
+        if asked.nightly.is_some() {
+            shared.look_at_tags(asked.session, &planned.plan, cancel)?;
+            planned.plan = planned.again(facts, history, images, wishes);
+        }
         while shared.has_lost(asked.session, &planned.plan, cancel)? {
             planned.plan = planned.again(facts, history, images, wishes);
         }

@@ -46,6 +46,8 @@ pub struct Published {
     /// Images whose tags somebody is moving, or was when he was killed.
     open: BTreeSet<ImageName>,
     wanted: Wanted,
+    /// Images whose tags turned out to point elsewhere.
+    strayed: Mutex<BTreeSet<ImageName>>,
     /// Manifests that their registry turned out to have lost.
     gone: Mutex<BTreeSet<OciDigest>>,
 }
@@ -59,14 +61,15 @@ impl Published {
             let keys = record.output.references.iter().filter(|it| it.contains(":ig-"));
             by_key.extend(keys.map(|reference| (reference.clone(), Arc::clone(record))));
         }
-        Self { by_key, last: state, open, wanted, gone: Mutex::default() }
+        let (strayed, gone) = Default::default();
+        Self { by_key, last: state, open, wanted, strayed, gone }
     }
 
     /// Whether nothing speaks against what was pushed with a key being the last that was pushed of
     /// an image.
     pub fn agrees(&self, image: &ImageName, key: &Digest) -> bool {
         let is_last = || self.last.get(image).is_some_and(|record| record.build_key == *key);
-        self.wanted != Wanted::Noted || is_last() && !self.open.contains(image)
+        self.wanted != Wanted::Noted || is_last() && !self.is_doubted(image)
     }
 
     /// What a history knows of registries, though nobody has asked them.
@@ -83,7 +86,8 @@ impl Published {
 
     /// The record of an image that a key tag points at.
     pub fn find(&self, key_reference: &str) -> Option<&Arc<Record>> {
-        self.by_key.get(key_reference).filter(|record| !self.is_gone(record))
+        let record = self.by_key.get(key_reference)?;
+        (!self.is_gone(record) && !self.is_doubted(&record.image)).then_some(record)
     }
 
     /// The last records of images that a history knows nothing of.
@@ -104,6 +108,21 @@ impl Published {
         } else {
             Presence::Untagged { references }
         }
+    }
+
+    /// Notes that the tags of an image do not point where the state says.
+    pub fn doubt(&self, image: &ImageName) {
+        self.strayed.lock().unwrap_or_else(PoisonError::into_inner).insert(image.clone());
+    }
+
+    fn is_doubted(&self, image: &ImageName) -> bool {
+        let strayed = self.strayed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.open.contains(image) || strayed.contains(image)
+    }
+
+    /// The last records of images, unless their tags are being moved.
+    pub fn settled(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.last.values().filter(|record| !self.is_doubted(&record.image))
     }
 
     /// Notes that a registry has lost a manifest.

@@ -157,6 +157,42 @@ impl Shared {
         Ok(has_lost)
     }
 
+    /// Looks at every tag of the images that are up to date: somebody else may have moved one, or
+    /// removed an image. Those are pushed again.
+    pub(crate) fn look_at_tags(
+        &self,
+        session: &Session,
+        plan: &Plan,
+        cancel: &Cancel,
+    ) -> Result<(), Failure> {
+        let Some(published) = session.published.as_ref().filter(|it| it.pushes()) else {
+            return Ok(());
+        };
+        let graph = &session.loaded.graph;
+        let fresh = plan.steps.iter().filter(|step| step.decision == Decision::Fresh);
+        let fresh: BTreeSet<&ImageName> = fresh.map(|step| graph.name(step.image)).collect();
+        let records: Vec<&Arc<Record>> =
+            published.settled().filter(|record| fresh.contains(&record.image)).collect();
+        let asked: Vec<(&Record, &String)> = records
+            .iter()
+            .flat_map(|record| record.output.references.iter().map(|it| (&***record, it)))
+            .collect();
+        let digests = at_once(&asked, |(_, reference), say| {
+            self.remote.digest_of(reference, Listener { cancel, say })
+        });
+        for ((record, reference), digest) in asked.iter().zip(digests) {
+            match digest {
+                Ok(digest) if record.output.manifest.as_ref() == Some(&digest) => (),
+                Err(error) if !error.is_missing() => return Err(error.into()),
+                _ => {
+                    warn(&format!("{reference} is not what was pushed last"));
+                    published.doubt(&record.image);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Says for which commit tags will be moved, and of which images.
     pub(crate) fn claim(
         &self,

@@ -277,6 +277,21 @@ fn a_parent_that_the_registry_has_lost_is_built_again() {
 }
 
 #[test]
+fn the_nightly_looks_at_every_tag() {
+    let mut world = World::new();
+    world.rebuild(0, "--push").exits(0);
+    let there = world.digest("tools:latest");
+    world.registry.publish("tools:latest", &[("linux/amd64", "from somewhere else")]);
+    assert_ne!(world.digest("tools:latest"), there);
+    let clone = world.clone();
+    assert_eq!(world.ends(clone, "--push"), NOTHING, "the state is believed");
+    let said = world.rebuild(clone, "--push --full --json").exits(0);
+    let said = said.mentions("tools:latest is not what was pushed last");
+    assert_eq!(said.ends(), ["apps/web cut-off", "tools restored"]);
+    assert_eq!(world.digest("tools:latest"), there);
+}
+
+#[test]
 fn a_branch_without_a_state_begins_with_that_of_its_base() {
     let mut world = World::new();
     world.rebuild(0, "--push").exits(0);
