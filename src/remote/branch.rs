@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde::Deserialize;
@@ -36,10 +36,6 @@ pub struct Branch {
     pub own: Option<String>,
     /// The tag of the branch that is read where the own one has no state yet.
     pub base: Option<String>,
-    /// The directory of the work tree, absolute.
-    pub directory: PathBuf,
-    /// Its commit.
-    pub head: Option<Head>,
     /// Whether tags move although the branch has moved on.
     pub allows_older: bool,
 }
@@ -298,9 +294,10 @@ impl Remote {
         let artefact = serde_json::from_slice::<Artefact>(&manifest.bytes).ok();
         let Some(artefact) = artefact else { return Ok(()) };
         let open = self.open(branch, &artefact.layers, listener)?.unwrap_or_default();
-        let head = branch.head.as_ref().filter(|_| !branch.allows_older);
-        let source = self.origin.source.as_ref();
-        let ahead = head.and_then(|head| ahead(&artefact.annotations, (branch, head), source));
+        let head = self.tree.head.as_ref().filter(|_| !branch.allows_older);
+        let source = self.tree.source();
+        let ahead = head
+            .and_then(|head| ahead(&artefact.annotations, (&self.tree.directory, head), source));
         let mut guard = self.guard();
         (guard.last, guard.ahead, guard.seen) = (last(&open), ahead, Some(manifest.digest));
         Ok(())
@@ -391,7 +388,7 @@ impl Remote {
             "artifactType": state::ARTIFACT_TYPE,
             "config": note::empty(),
             "layers": layers,
-            "annotations": annotations(branch.head.as_ref(), self.origin.source.as_deref()),
+            "annotations": annotations(self.tree.head.as_ref(), self.tree.source()),
         });
         let bytes = manifest.to_string().into_bytes();
         let to = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
@@ -409,7 +406,7 @@ fn last(open: &Open) -> BTreeMap<ImageName, u64> {
     open.iter().cloned().collect()
 }
 
-fn annotations(head: Option<&Head>, source: Option<&str>) -> Value {
+fn annotations(head: Option<&Head>, source: Option<&String>) -> Value {
     let mut notes = serde_json::Map::new();
     let mut add = |name: &str, value: String| notes.insert(name.to_owned(), value.into());
     if let Some(head) = head {
@@ -417,7 +414,7 @@ fn annotations(head: Option<&Head>, source: Option<&str>) -> Value {
         add(COMMITTED, head.committed.to_string());
     }
     if let Some(source) = source {
-        add(SOURCE, source.to_owned());
+        add(SOURCE, source.clone());
     }
     notes.into()
 }
@@ -426,14 +423,14 @@ fn annotations(head: Option<&Head>, source: Option<&str>) -> Value {
 /// time tells: it came after the clone, or is of history that was thrown away.
 fn ahead(
     claim: &Claim,
-    (branch, head): (&Branch, &Head),
+    (directory, head): (&Path, &Head),
     source: Option<&String>,
 ) -> Option<String> {
     let theirs = claim.revision.as_ref().filter(|theirs| **theirs != head.commit)?;
     if claim.source.as_ref() != source {
         return None;
     }
-    let is_later = match git::is_ancestor(&branch.directory, &head.commit, theirs) {
+    let is_later = match git::is_ancestor(directory, &head.commit, theirs) {
         Some(is_ancestor) => is_ancestor,
         None => claim.committed.as_ref()?.parse::<u64>().ok()? >= head.committed,
     };

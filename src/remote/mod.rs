@@ -15,10 +15,11 @@ mod image;
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Mutex, OnceLock};
 
 use crate::cancel::Cancel;
+use crate::git::{self, Head};
 use crate::published::note::Origin;
 use crate::registry::{Registry, RegistryError, Watch};
 use crate::remote::branch::{Branch, Guard};
@@ -37,12 +38,30 @@ pub struct Access {
 pub struct Remote {
     registry: Registry,
     access: Access,
-    origin: Origin,
+    tree: WorkTree,
+    /// What it was built from, found out when it is first written.
+    origin: OnceLock<Origin>,
     branch: Option<Branch>,
     guard: Mutex<Guard>,
     /// A directory for what is on its way, absolute.
     scratch: PathBuf,
     number: AtomicU32,
+}
+
+/// The work tree whose images are built.
+#[derive(Clone, Debug)]
+pub struct WorkTree {
+    /// Its directory, absolute.
+    pub directory: PathBuf,
+    /// Its commit, if it has one.
+    pub head: Option<Head>,
+}
+
+impl WorkTree {
+    /// Where it comes from.
+    fn source(&self) -> Option<&String> {
+        self.head.as_ref()?.source.as_ref()
+    }
 }
 
 /// Who watches: ends it, and is told why it takes longer.
@@ -62,11 +81,25 @@ impl Remote {
     pub fn new(
         registry: Registry,
         access: Access,
-        (origin, branch): (Origin, Option<Branch>),
+        (tree, branch): (WorkTree, Option<Branch>),
         scratch: PathBuf,
     ) -> Self {
-        let guard = Mutex::default();
-        Self { registry, access, origin, branch, guard, scratch, number: AtomicU32::new(0) }
+        let (guard, origin, number) = Default::default();
+        Self { registry, access, tree, origin, branch, guard, scratch, number }
+    }
+
+    /// What images are built from. Whether files differ from the commit takes git some time where
+    /// there are many: it is asked once, and not if nothing is written.
+    fn origin(&self) -> &Origin {
+        self.origin.get_or_init(|| {
+            let WorkTree { directory, head } = &self.tree;
+            let dirty = || if git::is_dirty(directory) { "-dirty" } else { "" };
+            Origin {
+                revision: head.as_ref().map(|head| format!("{}{}", head.commit, dirty())),
+                source: self.tree.source().cloned(),
+                base: None,
+            }
+        })
     }
 
     /// What is read and written.

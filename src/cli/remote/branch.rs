@@ -1,11 +1,9 @@
 //! On which branch a run is, and where its state is kept.
 
-use std::path::Path;
-
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::git::{self, Head};
+use crate::git::Head;
 use crate::published::state::tag;
 use crate::reference::{Reference, names_a_registry};
 use crate::remote::branch::Branch;
@@ -17,7 +15,7 @@ const STATES: &str = "imgraph-state";
 pub(super) fn find(
     session: &Session,
     settings: &Settings,
-    allows_older: bool,
+    (head, allows_older): (Option<&Head>, bool),
 ) -> Result<Option<Branch>, Failure> {
     let workspace = &session.loaded.workspace.layers.workspace;
     let usual = || workspace.registry.as_ref().map(|registry| format!("{registry}/{STATES}"));
@@ -32,24 +30,15 @@ pub(super) fn find(
                     state = \"registry.example.com/acme/imgraph-state\"";
         return Err(Failure::new(Exit::WORKSPACE, message).help(help));
     };
-    let head = git::head(&session.root);
-    let own = own(settings).or_else(|| head.as_ref()?.branch.clone());
-    let base = base(settings).or_else(|| head.as_ref()?.default_branch.clone());
+    let own = own(settings).or_else(|| head?.branch.clone());
+    let base = base(settings).or_else(|| head?.default_branch.clone());
     let base = base.unwrap_or_else(|| "main".to_owned());
     Ok(Some(Branch {
         repository,
         base: Some(tag(&base)).filter(|_| own.as_ref() != Some(&base)),
         own: own.as_deref().map(tag),
-        directory: session.root.clone(),
-        head,
         allows_older,
     }))
-}
-
-/// The commit, as far as it says what is built.
-pub(super) fn revision(root: &Path, head: &Head) -> String {
-    let dirty = if git::is_dirty(root) { "-dirty" } else { "" };
-    format!("{}{dirty}", head.commit)
 }
 
 /// The branch that a CI service says that it builds: it checks out a commit, not a branch.

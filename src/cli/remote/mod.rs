@@ -19,15 +19,15 @@ use crate::cli::settings::{Settings, write};
 use crate::clock::now;
 use crate::digest::OciDigest;
 use crate::engine::simulate::Simulate;
+use crate::git;
 use crate::history::Record;
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{Entry, Ledger};
 use crate::plan::{Decision, Plan};
-use crate::published::note::Origin;
 use crate::published::{self, Published, Wanted};
 use crate::registry::RegistryError;
 use crate::remote::branch::{Found, News};
-use crate::remote::{Access, Caches, Listener, Remote, is_denied};
+use crate::remote::{Access, Caches, Listener, Remote, WorkTree, is_denied};
 use crate::run::{Outcome, with_causes};
 
 /// How long what nothing in this work tree is called by stays in a state, in milliseconds: other
@@ -74,15 +74,10 @@ impl Shared {
             return Ok(None);
         }
         let registry = registries::open(settings, &session.root, &session.state)?;
-        let branch = branch::find(session, settings, asked.allow_older)?;
-        let head = branch.as_ref().and_then(|branch| branch.head.as_ref());
-        let origin = Origin {
-            revision: head.map(|head| branch::revision(&session.root, head)),
-            source: head.and_then(|head| head.source.clone()),
-            base: None,
-        };
+        let tree = WorkTree { directory: session.root.clone(), head: git::head(&session.root) };
+        let branch = branch::find(session, settings, (tree.head.as_ref(), asked.allow_older))?;
         let scratch = session.state.join("sending");
-        let remote = Remote::new(registry, access, (origin, branch), scratch);
+        let remote = Remote::new(registry, access, (tree, branch), scratch);
         let found = if access.reads { state(&remote, cancel)? } else { Found::default() };
         if access.reads {
             let Found { state, open, .. } = found;
