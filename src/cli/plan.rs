@@ -7,11 +7,12 @@ use std::mem::ManuallyDrop;
 
 use serde_json::json;
 
-use crate::cli::args;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::selection::Selection;
 use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{Settings, write};
+use crate::cli::settled::{self, Found, Settled};
+use crate::cli::{args, engines};
 use crate::engine::Engine;
 use crate::gather::inputs;
 use crate::gather::stat::Keep;
@@ -44,9 +45,25 @@ pub(crate) struct Preview<'a> {
 impl Preview<'_> {
     /// Prints the plan.
     pub(crate) fn show(&self, as_json: bool, settings: &Settings) -> Result<u8, Failure> {
+        let root = settings.root()?;
+        let choice = engines::choose(settings, &root)?;
+        // What was up to date has no line then, and need not be looked at.
+        let question = Some((self.selection, self.push))
+            .filter(|_| !self.force && !as_json && self.verbose == 0)
+            .and_then(|asked| settled::question(asked, settings, (&root, &choice)));
+        let (stat, found) = Settled::find(question, &root, (&choice, settings));
         // The process ends with this: giving back 10,000 images one by one takes longer than the plan.
-        let session = ManuallyDrop::new(Session::open(settings)?);
-        let selected = session.select(self.selection, settings)?;
+        let stat = ManuallyDrop::new(stat);
+        let found = match found.unwrap_or(Found::Nothing) {
+            Found::Settled(settled) => {
+                show_settled(&ManuallyDrop::new(settled), settings);
+                return Ok(Exit::OK);
+            }
+            found => found,
+        };
+        let stat = ManuallyDrop::into_inner(stat);
+        let session = ManuallyDrop::new(found.open(&root, (choice, settings), stat)?);
+        let selected = session.selected(self.selection, settings)?;
         let forced = if self.force { selected.asked.clone() } else { BTreeSet::new() };
         if self.push {
             session.check_registries(&selected.images)?;
@@ -58,6 +75,17 @@ impl Preview<'_> {
         write(&mut io::stdout(), &text);
         Ok(Exit::OK)
     }
+}
+
+/// Says that there is nothing to do.
+fn show_settled(settled: &Settled, settings: &Settings) {
+    say_offline(settings);
+    write(&mut io::stderr(), &settled.said);
+    write(&mut io::stdout(), &nothing_to_do(settled.names().len()));
+}
+
+fn nothing_to_do(images: usize) -> String {
+    format!("nothing to do: {} up to date\n", sentence::count(images, "image"))
 }
 
 /// An engine, and what it said in the beginning.
@@ -100,9 +128,12 @@ impl Look {
         let present = |id, record: &Record| answered(session, answers.as_ref(), id, record);
         session.check_left_out(selected, &history, &present)?;
         let facts = session.facts(&present);
-        let planned = plan(&facts, &history, gathered, &selected.images, wishes);
-        // A cache that cannot be written costs time, nothing else.
-        session.stat.save(&session.state, Keep::All).unwrap_or_default();
+        let planned = plan((session, &facts), &history, gathered, &selected.images, wishes);
+        if session.part.is_none() {
+            // A cache that cannot be written costs time, nothing else. That of a whole that was
+            // settled stays, so that the next look is at a part as well.
+            session.stat.save(&session.state, Keep::All).unwrap_or_default();
+        }
         Ok(Self { plan: planned.plan, entries: planned.entries, history, answers })
     }
 
@@ -134,16 +165,15 @@ impl Look {
 
     fn totals(&self) -> String {
         let count = |decision| self.plan.steps.iter().filter(|it| it.decision == decision).count();
-        let all = self.plan.steps.len();
         if self.plan.work().next().is_none() {
-            return format!("nothing to do: {} up to date\n", sentence::count(all, "image"));
+            return nothing_to_do(self.plan.len());
         }
         let parts = [
             (count(Decision::Rebuild), "to rebuild"),
             (count(Decision::Restore), "to restore"),
             (count(Decision::Push), "only to push"),
             (count(Decision::Pending), "to decide when their parents are built"),
-            (count(Decision::Fresh), "up to date"),
+            (count(Decision::Fresh) + self.plan.beside.len(), "up to date"),
         ];
         let parts = parts.iter().filter(|(number, _)| *number > 0);
         let parts: Vec<String> = parts.map(|(number, words)| format!("{number} {words}")).collect();

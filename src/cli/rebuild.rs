@@ -19,12 +19,12 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::Preview;
 use crate::cli::session::{Planned, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{self, Settings, write};
-use crate::cli::settled::{self, Answers, Found, Settled};
+use crate::cli::settled::{self, Found, Settled};
 use crate::clock::{self, Timer};
 use crate::digest::Digest;
 use crate::event::{Event, Summary, What};
-use crate::gather::stat::{Keep, StatCache};
-use crate::gather::{STATE_DIR, inputs};
+use crate::gather::inputs;
+use crate::gather::stat::Keep;
 use crate::history::{Ended, History};
 use crate::image::ImageId;
 use crate::ledger::{self, Holder, Ledger};
@@ -46,25 +46,22 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     }
     let root = settings.root()?;
     let choice = engines::choose(settings, &root)?;
-    let stat = ManuallyDrop::new(StatCache::load(&root.join(STATE_DIR)));
-    let question = settled::question(arguments, settings, (&root, &choice));
-    let found = match question {
-        Some(question) => Settled::find(question, &stat, &root, (&choice, settings))?,
-        None => Found::Nothing,
-    };
-    let answers = match found {
+    let question = Some((&arguments.selection, arguments.building.push))
+        .filter(|_| !arguments.force && arguments.rerun.is_none())
+        .and_then(|asked| settled::question(asked, settings, (&root, &choice)));
+    let (stat, found) = Settled::find(question, &root, (&choice, settings));
+    // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
+    let stat = ManuallyDrop::new(stat);
+    let found = match found? {
         Found::Settled(settled) => {
             let settled = ManuallyDrop::new(settled);
             return Ok(exit_code(&still_settled(&settled, &choice, (arguments, settings), timer)));
         }
-        Found::Answers(answers) => answers,
-        Found::Nothing => Answers::new(),
+        found => found,
     };
-    // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
     let stat = ManuallyDrop::into_inner(stat);
-    let mut session = ManuallyDrop::new(Session::with(&root, choice, stat, settings)?);
-    session.answers = answers;
-    let mut selected = session.select(&arguments.selection, settings)?;
+    let session = ManuallyDrop::new(found.open(&root, (choice, settings), stat)?);
+    let mut selected = session.selected(&arguments.selection, settings)?;
     let cancel = Cancel::default();
     raise_on_interrupt(&cancel)
         .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;
@@ -156,12 +153,14 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         || session.presence(&*engine, &history, &selected.family),
     );
     let said = session.judge(&selected.images, &gathered.problems, settings)?;
+    let said = (said, gathered.problems.is_empty());
     let presence = presence?;
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
     session.check_left_out(selected, &history, &present)?;
     let facts = session.facts(&present);
     let wishes = Wishes { forced: &forced, push };
-    let Planned { plan, entries } = plan(&facts, &history, gathered, &selected.images, wishes);
+    let Planned { plan, entries } =
+        plan((session, &facts), &history, gathered, &selected.images, wishes);
 
     let options = Options {
         jobs: settings::jobs(arguments.jobs),
@@ -198,7 +197,9 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     fs::remove_dir_all(scratch).unwrap_or_default();
     let is_settled =
         plan.work().next().is_none() && selected.asked.len() == session.loaded.graph.len();
-    match session.stat.save(&session.state, if is_settled { Keep::Seen } else { Keep::All }) {
+    // A part has looked at nothing but its own.
+    let keep = if is_settled && session.part.is_none() { Keep::Seen } else { Keep::All };
+    match session.stat.save(&session.state, keep) {
         Ok(Some(seen)) if is_settled => {
             // One that cannot be written costs the next run some time.
             question

@@ -11,6 +11,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::selection::Selection;
 use crate::cli::settings::{Settings, write};
 use crate::cli::settled::Answers;
+use crate::cli::settled::part::Part;
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
@@ -45,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) choice: Choice,
     /// What it has already been asked.
     pub(crate) answers: Answers,
+    /// What it is a part of; `None`: it is the whole workspace.
+    pub(crate) part: Option<Part>,
     /// Whether recorded images are taken to be in its store.
     is_offline: bool,
 }
@@ -88,7 +91,12 @@ impl Session {
     }
 
     /// Resolves a workspace that was read.
-    fn of(mut workspace: Workspace, choice: Choice, stat: StatCache, settings: &Settings) -> Self {
+    pub(crate) fn of(
+        mut workspace: Workspace,
+        choice: Choice,
+        stat: StatCache,
+        settings: &Settings,
+    ) -> Self {
         settings.overrule(&mut workspace.layers);
         let root = workspace.root.clone();
         Self {
@@ -98,6 +106,7 @@ impl Session {
             stat,
             choice,
             answers: Answers::new(),
+            part: None,
             is_offline: settings.offline,
         }
     }
@@ -123,6 +132,7 @@ impl Session {
             stat: StatCache::empty(),
             choice: self.choice.clone(),
             answers: Answers::new(),
+            part: None,
             is_offline: self.is_offline,
         }
     }
@@ -165,6 +175,18 @@ impl Session {
         let family = graph.with_ancestors(&asked);
         let images = if selection.only { asked.clone() } else { family.clone() };
         Ok(Selected { asked, images, family })
+    }
+
+    /// The same for a session that may be a part: then it has nothing but what was asked for.
+    pub(crate) fn selected(
+        &self,
+        selection: &Selection,
+        settings: &Settings,
+    ) -> Result<Selected, Failure> {
+        match &self.part {
+            Some(_) => Ok(Part::selected(self)),
+            None => self.select(selection, settings),
+        }
     }
 
     /// Fails if a parent that `--only` leaves out was never built here: nothing could stand for it.
@@ -219,7 +241,8 @@ impl Session {
     ) -> Result<String, Failure> {
         let mut problems: Vec<Diagnostic> = self.loaded.problems.clone();
         problems.extend_from_slice(more);
-        let said = self.drawn(&problems, settings);
+        let mut said = self.part.as_ref().map_or_else(String::new, |it| it.settled.said.clone());
+        said += &self.drawn(&problems, settings);
         write(&mut io::stderr(), &said);
         let files: BTreeSet<&str> =
             images.iter().map(|id| &*self.loaded.graph.image(*id).spec.dockerfile).collect();
@@ -419,7 +442,7 @@ impl Wishes<'_> {
 
 /// Plans the given images.
 pub(crate) fn plan(
-    facts: &Facts<'_>,
+    (session, facts): (&Session, &Facts<'_>),
     history: &History,
     gathered: Gathered,
     images: &BTreeSet<ImageId>,
@@ -428,6 +451,9 @@ pub(crate) fn plan(
     let prepare: &BTreeMap<ImageId, PrepareCause> = &gathered.prepare;
     let Wishes { forced, push } = wishes;
     let wanted = Wanted { images, forced, prepare, push };
-    let plan = plan::plan(facts, history, &gathered.entries, &wanted);
+    let mut plan = plan::plan(facts, history, &gathered.entries, &wanted);
+    if let Some(part) = &session.part {
+        part.complete(&mut plan);
+    }
     Planned { plan, entries: gathered.entries }
 }

@@ -57,6 +57,18 @@ pub struct Wanted<'a> {
 pub struct Plan {
     /// One for each image that was wanted, parents first.
     pub steps: Vec<Step>,
+    /// Images that are up to date without having been looked at: each with the number of steps that
+    /// come before it.
+    pub beside: Vec<(usize, ImageName)>,
+}
+
+/// One image of a plan.
+#[derive(Clone, Copy, Debug)]
+pub enum Row<'a> {
+    /// It was decided.
+    Step(&'a Step),
+    /// It is up to date without having been looked at.
+    Beside(&'a ImageName),
 }
 
 /// The decision about one image.
@@ -109,6 +121,28 @@ impl Plan {
     pub fn work(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| step.decision != Decision::Fresh)
     }
+
+    /// How many images it is about.
+    pub fn len(&self) -> usize {
+        self.steps.len() + self.beside.len()
+    }
+
+    /// Whether it is about none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All images, parents first.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let beside = |from: usize, to: usize| {
+            let start = self.beside.partition_point(|(before, _)| *before < from);
+            let behind = self.beside[start..].iter();
+            behind.take_while(move |(before, _)| *before < to).map(|(_, name)| Row::Beside(name))
+        };
+        let steps = self.steps.iter().enumerate();
+        let rows = steps.flat_map(move |(at, step)| beside(at, at + 1).chain([Row::Step(step)]));
+        rows.chain(beside(self.steps.len(), usize::MAX))
+    }
 }
 
 /// Decides every wanted image. `entries` has the context of each, by number; an image that has to be
@@ -151,7 +185,7 @@ pub fn plan(
         }
         steps.push(step);
     }
-    Plan { steps }
+    Plan { steps, beside: Vec::new() }
 }
 
 fn unprepared(image: ImageId, cause: &PrepareCause) -> Step {

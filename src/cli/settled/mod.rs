@@ -1,4 +1,4 @@
-//! A run that would find nothing to do, recognised without planning it.
+//! What the last run left, when it found nothing to do: what it rested on, and what it came to.
 //!
 //! Whoever found nothing to do writes down what that rested on: the question (what was asked, of
 //! which workspace, with which engine, by which program), the stat cache by its digest, which has
@@ -6,36 +6,40 @@
 //! engine is left to be asked whether the outputs are still there. Then the answer is the same, and
 //! no Dockerfile was parsed, no graph resolved and no key made.
 //!
+//! If only contents of files have changed, the images are the same, and only those can come out
+//! different whose files they are, and what stands on them: [`map`] says which, and a plan of that
+//! [`part`] is all that is left to be made. Whatever else has changed, everything is read again.
+//!
 //! It only ever saves time: a file that is missing, torn, or about another question is none.
-#![expect(clippy::disallowed_methods, reason = "this module keeps a file of its own")]
+
+mod file;
+mod map;
+pub(crate) mod part;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::args::Rebuild;
 use crate::cli::engines::Choice;
 use crate::cli::failure::Failure;
+use crate::cli::selection::Selection;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
+use crate::cli::settled::map::Map;
+use crate::cli::settled::part::Part;
 use crate::digest::{Digest, Hasher, OciDigest};
 use crate::gather::STATE_DIR;
 use crate::gather::root::{Identity, Look, Root};
-use crate::gather::stat::{self, StatCache};
+use crate::gather::stat::{Changed, StatCache};
 use crate::history::{History, Output, Presence};
 use crate::image::ImageName;
 use crate::ledger;
 use crate::plan::{Decision, Plan};
 
-const NAME: &str = "settled";
-/// Raised when what is written down means something else.
-const FORMAT: &str = "imgraph settled 1";
-
 /// What a run that found nothing to do leaves for the next.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Settled {
     basis: Basis,
     /// The id of the last run, which the next one has to be behind.
@@ -44,10 +48,13 @@ pub(crate) struct Settled {
     images: Vec<(ImageName, OciDigest, Vec<String>)>,
     /// What was said of the workspace, as it was shown.
     pub(crate) said: String,
+    /// The [`Map`] of these images, which most runs do not look into; empty where there is none.
+    #[serde(skip)]
+    map: Vec<u8>,
 }
 
 /// What an answer rests on.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Basis {
     question: Digest,
     /// Of the file of the stat cache.
@@ -57,20 +64,19 @@ struct Basis {
 
 /// What is asked, as one digest; `None` where the answer does not only depend on what is there.
 pub(crate) fn question(
-    arguments: &Rebuild,
+    (selection, push): (&Selection, bool),
     settings: &Settings,
     (root, choice): (&Path, &Choice),
 ) -> Option<Digest> {
-    let is_narrowed = arguments.selection.since.is_some() || arguments.selection.affected;
-    if arguments.force || arguments.rerun.is_some() || is_narrowed {
+    if selection.since.is_some() || selection.affected {
         return None;
     }
     let program = look(&std::env::current_exe().ok()?)?;
-    let mut hasher = Hasher::new(FORMAT);
+    let mut hasher = Hasher::new(file::FORMAT);
     hasher.text(&format!("{program:?}")).bytes(root.as_os_str().as_bytes());
     hasher.text(&format!("{:?}", choice.kind)).text(choice.class);
-    hasher.text(&format!("{:?}", arguments.selection));
-    hasher.number(u64::from(arguments.building.push));
+    hasher.text(&format!("{selection:?}"));
+    hasher.number(u64::from(push));
     let Settings { platform, given, color_err, offline, locked, .. } = settings;
     hasher.text(&format!("{platform:?} {given:?} {color_err} {offline} {locked}"));
     Some(hasher.finish())
@@ -90,51 +96,83 @@ pub(crate) type Answers = BTreeMap<OciDigest, (Vec<String>, Presence)>;
 pub(crate) enum Found {
     /// Everything is as it was.
     Settled(Settled),
+    /// All but a part of it is.
+    Part(Part),
     /// It is not, but the engine has been asked.
     Answers(Answers),
     /// Nothing of use.
     Nothing,
 }
 
+impl Found {
+    /// The workspace as far as it has to be looked at.
+    pub(crate) fn open(
+        self,
+        root: &Path,
+        (choice, settings): (Choice, &Settings),
+        stat: StatCache,
+    ) -> Result<Session, Failure> {
+        let (answers, stat) = match self {
+            Self::Part(part) => match part.load(root, (&choice, settings), stat) {
+                Ok(session) => return Ok(session),
+                Err(stat) => (Answers::new(), stat),
+            },
+            Self::Answers(answers) => (answers, stat),
+            Self::Settled(_) | Self::Nothing => (Answers::new(), stat),
+        };
+        let mut session = Session::with(root, choice, stat, settings)?;
+        session.answers = answers;
+        Ok(session)
+    }
+}
+
 impl Settled {
-    /// What the last run left, if it was asked the same, and nothing that it saw has changed since,
-    /// and what it found is still in the store.
+    /// What the last run left, if it was asked the same: how much of what it saw has changed since,
+    /// and whether what it found is still in the store. With it comes what is known of files.
     pub(crate) fn find(
-        question: Digest,
-        stat: &StatCache,
+        question: Option<Digest>,
         root: &Path,
         (choice, settings): (&Choice, &Settings),
-    ) -> Result<Found, Failure> {
+    ) -> (StatCache, Result<Found, Failure>) {
         let state = root.join(STATE_DIR);
-        let basis = || {
-            let ledger = look(&ledger::file(&state))?;
-            Some(Basis { question, seen: stat.digest()?, ledger })
+        let Some(settled) = Self::read(question, &state) else {
+            return (StatCache::load(&state), Ok(Found::Nothing));
         };
-        let Some(settled) = Self::read(&state).filter(|it| Some(&it.basis) == basis().as_ref())
-        else {
-            return Ok(Found::Nothing);
+        let look = || {
+            let stat = StatCache::load(&state);
+            let is_that = stat.digest() == Some(settled.basis.seen);
+            let changed = if is_that { stat.changed(root) } else { Changed::More };
+            (stat, changed)
         };
-        if settings.offline {
-            let is_as_it_was = stat.is_as_it_was(root);
-            return Ok(if is_as_it_was { Found::Settled(settled) } else { Found::Nothing });
-        }
-        let (is_as_it_was, answers) = rayon::join(
-            || stat.is_as_it_was(root),
-            || settled.ask(choice, (root, &state), settings),
-        );
-        Ok(match (is_as_it_was, answers) {
-            (true, answers) => {
-                let answers = answers?;
-                if answers.iter().all(|answer| *answer == Presence::Present) {
-                    Found::Settled(settled)
-                } else {
-                    Found::Answers(settled.with(answers))
-                }
-            }
-            (false, Ok(answers)) => Found::Answers(settled.with(answers)),
+        let ask = || settled.ask(choice, (root, &state), settings);
+        let ((stat, changed), answers) = rayon::join(look, ask);
+        let found = match (changed, answers) {
+            (changed, Ok(answers)) => Ok(settled.found(changed, answers, settings)),
+            (Changed::Nothing, Err(failure)) => Err(failure),
             // Whether the engine is needed at all, the plan will tell.
-            (false, Err(_)) => Found::Nothing,
-        })
+            (_, Err(_)) => Ok(Found::Nothing),
+        };
+        (stat, found)
+    }
+
+    /// What was written down of this question, if nothing has been done since.
+    fn read(question: Option<Digest>, state: &Path) -> Option<Self> {
+        let (question, ledger) = (question?, look(&ledger::file(state))?);
+        let settled = file::read(state)?;
+        (settled.basis.question == question && settled.basis.ledger == ledger).then_some(settled)
+    }
+
+    fn found(self, changed: Changed, answers: Vec<Presence>, settings: &Settings) -> Found {
+        let is_there = answers.iter().all(|answer| *answer == Presence::Present);
+        match changed {
+            Changed::Nothing if is_there => Found::Settled(self),
+            // Whether all of a lock file is needed, only the whole tells.
+            Changed::Files(files) if is_there && !settings.locked => match Part::of(self, &files) {
+                Ok(part) => Found::Part(part),
+                Err(settled) => Found::Answers(settled.with(answers)),
+            },
+            _ => Found::Answers(self.with(answers)),
+        }
     }
 
     /// The names of the images, parents first.
@@ -142,13 +180,16 @@ impl Settled {
         self.images.iter().map(|(name, ..)| name.clone())
     }
 
-    /// Asks the engine where the outputs are.
+    /// Asks the engine where the outputs are; offline, they are taken to be there.
     fn ask(
         &self,
         choice: &Choice,
         (root, state): (&Path, &Path),
         settings: &Settings,
     ) -> Result<Vec<Presence>, Failure> {
+        if settings.offline {
+            return Ok(vec![Presence::Present; self.images.len()]);
+        }
         let engine = choice.open(root, state, settings)?;
         let output = |(_, id, references): &(_, OciDigest, Vec<String>)| Output {
             id: id.clone(),
@@ -166,28 +207,23 @@ impl Settled {
         outputs.zip(answers).map(|((id, references), it)| (id, (references, it))).collect()
     }
 
-    fn read(state: &Path) -> Option<Self> {
-        let bytes = fs::read(state.join(NAME)).ok()?;
-        let (body, digest) = bytes.split_last_chunk::<32>()?;
-        let body = body.strip_prefix(FORMAT.as_bytes())?;
-        if Digest::of_content(body).as_bytes() != digest {
-            return None;
-        }
-        postcard::from_bytes(body).ok()
-    }
-
     /// Writes down what a plan with nothing in it rested on. `seen` is the digest of what was looked
-    /// at, and `said` what was said of it.
+    /// at, `said` what was said of the workspace, and `is_quiet` whether nothing of that was about
+    /// files of contexts.
     pub(crate) fn write(
         session: &Session,
         (plan, history): (&Plan, &History),
         (question, seen): (Digest, Digest),
-        said: String,
+        (said, is_quiet): (String, bool),
     ) -> Option<()> {
         let state = &session.state;
         let ledger = look(&ledger::file(state))?;
         if !session.stat.is_settled(Some(&ledger)) {
             return None;
+        }
+        let basis = Basis { question, seen, ledger };
+        if let Some(part) = session.part.as_ref().filter(|_| is_quiet) {
+            return file::write(state, &Self { basis, ..part.settled.clone() });
         }
         let mut images = Vec::with_capacity(plan.steps.len());
         for step in &plan.steps {
@@ -197,11 +233,8 @@ impl Settled {
             images.push((name.clone(), output.id, output.references));
         }
         let last_run = history.last_run.as_ref().map(|run| run.id.clone());
-        let settled = Self { basis: Basis { question, seen, ledger }, last_run, images, said };
-        let body = postcard::to_stdvec(&settled).ok()?;
-        let mut bytes = FORMAT.as_bytes().to_vec();
-        bytes.extend(&body);
-        bytes.extend(Digest::of_content(&body).as_bytes());
-        stat::replace(&state.join(NAME), &bytes).ok()
+        // What is said of files is said by who reads them: then all are read.
+        let map = if is_quiet { Map::new(session, plan).encode()? } else { Vec::new() };
+        file::write(state, &Self { basis, last_run, images, said, map })
     }
 }

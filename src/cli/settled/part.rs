@@ -1,0 +1,107 @@
+//! A part of a workspace that was settled: all that can have come out different, and what it needs.
+//!
+//! Images that stand on none that is left out resolve as they do in the whole: what a reference
+//! means among them, it meant in the whole, where two images of one reference would have been an
+//! error. So the part is a workspace like any other, and is planned and built like one; every image
+//! that is left out is up to date, because nothing that it is made of has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::cli::engines::Choice;
+use crate::cli::session::{Selected, Session};
+use crate::cli::settings::Settings;
+use crate::cli::settled::map::Map;
+use crate::cli::settled::{Answers, Settled};
+use crate::gather::stat::StatCache;
+use crate::gather::workspace;
+use crate::graph::ImageGraph;
+use crate::history::Presence;
+use crate::image::ImageName;
+use crate::plan::Plan;
+
+/// A part of what was settled.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The whole.
+    pub(crate) settled: Settled,
+    map: Map,
+    /// The images of the part, by their numbers in the whole.
+    images: BTreeSet<usize>,
+}
+
+impl Part {
+    /// The part that changes of these files concern; the whole again, if it has no map.
+    pub(super) fn of(settled: Settled, files: &[Vec<u8>]) -> Result<Self, Settled> {
+        let Some(map) = Map::decode(&settled.map, settled.images.len()) else {
+            return Err(settled);
+        };
+        let images = map.closure(&map.concerned(files));
+        Ok(Self { settled, map, images })
+    }
+
+    /// Loads the part. `Err`: it is not what it was, and what is known of its files.
+    pub(crate) fn load(
+        self,
+        root: &Path,
+        (choice, settings): (&Choice, &Settings),
+        stat: StatCache,
+    ) -> Result<Session, StatCache> {
+        let found: BTreeSet<usize> =
+            self.images.iter().map(|number| self.map.images[*number].found).collect();
+        let found = found.into_iter().map(|number| self.map.dockerfiles[number].clone());
+        let Ok(workspace) = workspace::part(root, found.collect()) else { return Err(stat) };
+        let mut session = Session::of(workspace, choice.clone(), stat, settings);
+        if !self.is(&session.loaded.graph) {
+            return Err(session.stat);
+        }
+        // All of it was said of the whole.
+        session.loaded.problems.clear();
+        session.answers = self.answers();
+        session.part = Some(self);
+        Ok(session)
+    }
+
+    /// Whether a graph has the images of the part, on the parents that they had.
+    fn is(&self, graph: &ImageGraph) -> bool {
+        let is_as_it_was = |number: &usize| {
+            let Some(id) = graph.find(self.name(*number).as_str()) else { return false };
+            let was: BTreeSet<&ImageName> =
+                self.map.images[*number].parents.iter().map(|parent| self.name(*parent)).collect();
+            let parents = graph.parents(id);
+            let is: BTreeSet<&ImageName> = parents.iter().map(|id| graph.name(*id)).collect();
+            was == is && !graph.image(id).broken
+        };
+        graph.len() == self.images.len() && self.images.iter().all(is_as_it_was)
+    }
+
+    fn name(&self, number: usize) -> &ImageName {
+        &self.settled.images[number].0
+    }
+
+    /// What the engine has said of the part: it has all outputs.
+    fn answers(&self) -> Answers {
+        let outputs = self.images.iter().map(|number| &self.settled.images[*number]);
+        outputs
+            .map(|(_, id, references)| (id.clone(), (references.clone(), Presence::Present)))
+            .collect::<BTreeMap<_, _>>()
+    }
+
+    /// All images of the part: what was asked for is everything.
+    pub(crate) fn selected(session: &Session) -> Selected {
+        let all: BTreeSet<_> = session.loaded.graph.iter().map(|(id, _)| id).collect();
+        Selected { asked: all.clone(), images: all.clone(), family: all }
+    }
+
+    /// Adds to a plan of the part what is not in it.
+    pub(crate) fn complete(&self, plan: &mut Plan) {
+        let mut steps = 0;
+        for number in 0..self.settled.images.len() {
+            if self.images.contains(&number) {
+                steps += 1;
+            } else {
+                plan.beside.push((steps, self.name(number).clone()));
+            }
+        }
+    }
+}
