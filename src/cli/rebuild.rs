@@ -19,6 +19,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::plan::Preview;
 use crate::cli::session::{Planned, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{self, Settings, write};
+use crate::cli::settled::part::Reach;
 use crate::cli::settled::{self, Found, Settled};
 use crate::clock::{self, Timer};
 use crate::digest::Digest;
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     let question = Some((&arguments.selection, arguments.building.push))
         .filter(|_| !arguments.force && arguments.rerun.is_none())
         .and_then(|asked| settled::question(asked, settings, (&root, &choice)));
-    let (stat, found) = Settled::find(question, &root, (&choice, settings));
+    let (stat, found) = Settled::find((question, Reach::Dependents), &root, (&choice, settings));
     // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
     let stat = ManuallyDrop::new(stat);
     let found = match found? {
@@ -139,7 +140,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     if push {
         session.check_registries(&selected.images)?;
     }
-    let engine = session.choice.open(&session.root, &session.state, settings)?;
+    let engine = session.open_engine(settings)?;
     say_offline(settings);
     let forced = if arguments.force { selected.asked.clone() } else { BTreeSet::new() };
     let uncached =

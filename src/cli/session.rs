@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cli::affected::{self, Affected};
 use crate::cli::engines::{self, Choice};
@@ -48,6 +48,8 @@ pub(crate) struct Session {
     pub(crate) answers: Answers,
     /// What it is a part of; `None`: it is the whole workspace.
     pub(crate) part: Option<Part>,
+    /// The engine, if it was opened to be asked.
+    pub(crate) engine: Mutex<Option<Box<dyn Engine>>>,
     /// Whether recorded images are taken to be in its store.
     is_offline: bool,
 }
@@ -107,6 +109,7 @@ impl Session {
             choice,
             answers: Answers::new(),
             part: None,
+            engine: Mutex::default(),
             is_offline: settings.offline,
         }
     }
@@ -133,6 +136,7 @@ impl Session {
             choice: self.choice.clone(),
             answers: Answers::new(),
             part: None,
+            engine: Mutex::default(),
             is_offline: self.is_offline,
         }
     }
@@ -304,6 +308,12 @@ impl Session {
         diagnostics::draw(problems, &sources, look)
     }
 
+    /// The engine: the one that was asked already, or another.
+    pub(crate) fn open_engine(&self, settings: &Settings) -> Result<Box<dyn Engine>, Failure> {
+        let asked = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        asked.map_or_else(|| self.choice.open(&self.root, &self.state, settings), Ok)
+    }
+
     /// What reads the disk for this workspace.
     pub(crate) fn disk<'a>(&'a self, wide: &'a Wide) -> Disk<'a> {
         self.disk_with(&self.stat, wide)
@@ -453,7 +463,7 @@ pub(crate) fn plan(
     let wanted = Wanted { images, forced, prepare, push };
     let mut plan = plan::plan(facts, history, &gathered.entries, &wanted);
     if let Some(part) = &session.part {
-        part.complete(&mut plan);
+        part.complete(&mut plan, facts.graph, history);
     }
     Planned { plan, entries: gathered.entries }
 }

@@ -426,10 +426,11 @@ fn what_is_fresh_is_pushed_where_it_was_not() {
 fn what_was_not_looked_at_stands_where_it_would_have_stood() {
     let mut plan = World::built(TREE).plan();
     let name = |text: &str| -> ImageName { text.parse().unwrap() };
-    plan.beside = vec![(0, name("a")), (0, name("b")), (2, name("c")), (4, name("d"))];
+    let beside = |text: &str| Beside { name: name(text), waits_for: Vec::new(), predicted: None };
+    plan.beside = vec![(0, beside("a")), (0, beside("b")), (2, beside("c")), (4, beside("d"))];
     let row = |row: Row<'_>| match row {
         Row::Step(step) => step.image.index().to_string(),
-        Row::Beside(name) => name.to_string(),
+        Row::Beside(beside) => beside.name.to_string(),
     };
     let steps: Vec<String> = plan.steps.iter().map(|step| row(Row::Step(step))).collect();
     let [one, two, three, four] = &steps[..] else { panic!("four images") };

@@ -66,17 +66,21 @@ impl Map {
         is_whole.then_some(map)
     }
 
-    /// The images that can come out different when these files do, which are sorted: those that may
-    /// read them, and what depends on those.
-    pub(super) fn concerned(&self, files: &[Vec<u8>]) -> BTreeSet<usize> {
-        let mut concerned = BTreeSet::new();
+    /// The images that may read one of these files, which are sorted.
+    pub(super) fn readers(&self, files: &[Vec<u8>]) -> BTreeSet<usize> {
+        let images = self.images.iter().enumerate();
+        images.filter(|(_, place)| place.may_read(files)).map(|(number, _)| number).collect()
+    }
+
+    /// The given images and all that depends on them.
+    pub(super) fn dependents(&self, images: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let mut reached = images.clone();
         for (number, place) in self.images.iter().enumerate() {
-            let depends = place.parents.iter().any(|parent| concerned.contains(parent));
-            if depends || place.may_read(files) {
-                concerned.insert(number);
+            if place.parents.iter().any(|parent| reached.contains(parent)) {
+                reached.insert(number);
             }
         }
-        concerned
+        reached
     }
 
     /// The given images, those of the same Dockerfiles, and all that any of them needs.
@@ -150,7 +154,8 @@ mod tests {
     fn concerned(files: &[&str]) -> Vec<usize> {
         let mut files: Vec<Vec<u8>> = files.iter().map(|file| file.as_bytes().to_vec()).collect();
         files.sort_unstable();
-        sample().concerned(&files).into_iter().collect()
+        let sample = sample();
+        sample.dependents(&sample.readers(&files)).into_iter().collect()
     }
 
     #[test]
@@ -167,8 +172,8 @@ mod tests {
     #[test]
     fn a_context_that_is_the_root_is_above_all_files() {
         let map = map(&[("images/a", Some(""), 0, &[]), ("images/b", None, 1, &[])]);
-        assert_eq!(map.concerned(&[b"any".to_vec()]), BTreeSet::from([0]));
-        assert_eq!(map.concerned(&[]), BTreeSet::new());
+        assert_eq!(map.readers(&[b"any".to_vec()]), BTreeSet::from([0]));
+        assert_eq!(map.readers(&[]), BTreeSet::new());
     }
 
     #[test]

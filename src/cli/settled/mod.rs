@@ -28,8 +28,9 @@ use crate::cli::selection::Selection;
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
 use crate::cli::settled::map::Map;
-use crate::cli::settled::part::Part;
+use crate::cli::settled::part::{Part, Reach};
 use crate::digest::{Digest, Hasher, OciDigest};
+use crate::engine::Engine;
 use crate::gather::STATE_DIR;
 use crate::gather::root::{Identity, Look, Root};
 use crate::gather::stat::{Changed, StatCache};
@@ -92,12 +93,15 @@ fn look(file: &Path) -> Option<Identity> {
 /// where they are.
 pub(crate) type Answers = BTreeMap<OciDigest, (Vec<String>, Presence)>;
 
+/// The engine, if there was one to be asked, and where it has the outputs.
+type Asked = (Option<Box<dyn Engine>>, Vec<Presence>);
+
 /// What the last run left.
 pub(crate) enum Found {
     /// Everything is as it was.
     Settled(Settled),
-    /// All but a part of it is.
-    Part(Part),
+    /// All but a part of it is; with the engine that was asked.
+    Part(Part, Option<Box<dyn Engine>>),
     /// It is not, but the engine has been asked.
     Answers(Answers),
     /// Nothing of use.
@@ -113,10 +117,12 @@ impl Found {
         stat: StatCache,
     ) -> Result<Session, Failure> {
         let (answers, stat) = match self {
-            Self::Part(part) => match part.load(root, (&choice, settings), stat) {
-                Ok(session) => return Ok(session),
-                Err(stat) => (Answers::new(), stat),
-            },
+            Self::Part(part, engine) => {
+                match part.load(root, (&choice, settings), (stat, engine)) {
+                    Ok(session) => return Ok(session),
+                    Err(stat) => (Answers::new(), stat),
+                }
+            }
             Self::Answers(answers) => (answers, stat),
             Self::Settled(_) | Self::Nothing => (Answers::new(), stat),
         };
@@ -130,7 +136,7 @@ impl Settled {
     /// What the last run left, if it was asked the same: how much of what it saw has changed since,
     /// and whether what it found is still in the store. With it comes what is known of files.
     pub(crate) fn find(
-        question: Option<Digest>,
+        (question, reach): (Option<Digest>, Reach),
         root: &Path,
         (choice, settings): (&Choice, &Settings),
     ) -> (StatCache, Result<Found, Failure>) {
@@ -147,7 +153,7 @@ impl Settled {
         let ask = || settled.ask(choice, (root, &state), settings);
         let ((stat, changed), answers) = rayon::join(look, ask);
         let found = match (changed, answers) {
-            (changed, Ok(answers)) => Ok(settled.found(changed, answers, settings)),
+            (changed, Ok(asked)) => Ok(settled.found((changed, reach), asked, settings)),
             (Changed::Nothing, Err(failure)) => Err(failure),
             // Whether the engine is needed at all, the plan will tell.
             (_, Err(_)) => Ok(Found::Nothing),
@@ -162,15 +168,22 @@ impl Settled {
         (settled.basis.question == question && settled.basis.ledger == ledger).then_some(settled)
     }
 
-    fn found(self, changed: Changed, answers: Vec<Presence>, settings: &Settings) -> Found {
+    fn found(
+        self,
+        (changed, reach): (Changed, Reach),
+        (engine, answers): Asked,
+        settings: &Settings,
+    ) -> Found {
         let is_there = answers.iter().all(|answer| *answer == Presence::Present);
         match changed {
             Changed::Nothing if is_there => Found::Settled(self),
             // Whether all of a lock file is needed, only the whole tells.
-            Changed::Files(files) if is_there && !settings.locked => match Part::of(self, &files) {
-                Ok(part) => Found::Part(part),
-                Err(settled) => Found::Answers(settled.with(answers)),
-            },
+            Changed::Files(files) if is_there && !settings.locked => {
+                match Part::of(self, &files, reach) {
+                    Ok(part) => Found::Part(part, engine),
+                    Err(settled) => Found::Answers(settled.with(answers)),
+                }
+            }
             _ => Found::Answers(self.with(answers)),
         }
     }
@@ -186,9 +199,9 @@ impl Settled {
         choice: &Choice,
         (root, state): (&Path, &Path),
         settings: &Settings,
-    ) -> Result<Vec<Presence>, Failure> {
+    ) -> Result<Asked, Failure> {
         if settings.offline {
-            return Ok(vec![Presence::Present; self.images.len()]);
+            return Ok((None, vec![Presence::Present; self.images.len()]));
         }
         let engine = choice.open(root, state, settings)?;
         let output = |(_, id, references): &(_, OciDigest, Vec<String>)| Output {
@@ -199,7 +212,8 @@ impl Settled {
             size: 0,
         };
         let outputs: Vec<Output> = self.images.iter().map(output).collect();
-        Ok(engine.present(&outputs.iter().collect::<Vec<_>>())?)
+        let answers = engine.present(&outputs.iter().collect::<Vec<_>>())?;
+        Ok((Some(engine), answers))
     }
 
     fn with(self, answers: Vec<Presence>) -> Answers {

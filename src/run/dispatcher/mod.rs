@@ -174,7 +174,7 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
         for row in self.run.plan.rows() {
             let what = match row {
                 Row::Step(step) => self.announcement(step),
-                Row::Beside(image) => What::Fresh { image: image.clone() },
+                Row::Beside(beside) => What::Fresh { image: beside.name.clone() },
             };
             (self.emit)(what);
         }

@@ -181,6 +181,27 @@ fn images_that_share_files_are_read_together() {
     compare(SHARED, changes.iter().copied());
 }
 
+/// What was built once is known at once, and so is what depends on it.
+#[test]
+fn what_comes_back_from_an_earlier_build_is_planned_with_its_dependents() {
+    let [known, forgotten] = [(); 2].map(|()| {
+        let tree = Workspace::new(TREE);
+        settled(&tree);
+        tree.write("images/base/one.txt", "ONE\n");
+        tree.rebuild("").exits(0);
+        settled(&tree);
+        tree.write("images/base/one.txt", "one\n");
+        tree
+    });
+    forgotten.remove(".imgraph/settled");
+    let [one, other] = [&known, &forgotten].map(|tree| tree.imgraph("plan").exits(0));
+    let one = one.mentions("4 to restore");
+    assert_eq!((one.stdout, one.stderr), (other.stdout, other.stderr));
+    let [one, other] = [&known, &forgotten].map(|tree| tree.rebuild("--json").exits(0));
+    assert_eq!(told(&one), told(&other));
+    assert_eq!(one.ends(), ["app restored", "base restored", "far restored", "made restored"]);
+}
+
 #[test]
 fn after_a_time_has_changed_it_settles_again() {
     let tree = Workspace::new(TREE);
