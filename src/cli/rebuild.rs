@@ -25,7 +25,7 @@ use crate::clock::{self, Timer};
 use crate::digest::Digest;
 use crate::event::{Event, Summary, What};
 use crate::gather::inputs;
-use crate::gather::stat::Keep;
+use crate::gather::stat::{Keep, StatCache};
 use crate::history::{Ended, History};
 use crate::image::ImageId;
 use crate::ledger::{self, Holder, Ledger};
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
         found => found,
     };
     let stat = ManuallyDrop::into_inner(stat);
-    let session = ManuallyDrop::new(found.open(&root, (choice, settings), stat)?);
+    let mut session = ManuallyDrop::new(found.open(&root, (choice, settings), stat)?);
     let mut selected = session.selected(&arguments.selection, settings)?;
     let cancel = Cancel::default();
     raise_on_interrupt(&cancel)
@@ -70,6 +70,12 @@ pub(crate) fn run(arguments: &Rebuild, settings: &Settings) -> Result<u8, Failur
     let mut say = |text: &str| write(&mut io::stderr(), text);
     let no_wait = arguments.no_wait;
     let mut ledger = open_ledger((&session.state, None), &me, no_wait, &cancel, &mut say)?;
+    if session.part.as_ref().is_some_and(|part| !part.settled.is_last(&session.state)) {
+        // Somebody else has built meanwhile: what is left out may be up to date no more.
+        let stat = StatCache::load(&session.state);
+        session = ManuallyDrop::new(Session::with(&root, session.choice.clone(), stat, settings)?);
+        selected = session.select(&arguments.selection, settings)?;
+    }
     let warnings = ledger.take_warnings();
     let question = question.filter(|_| warnings.is_empty());
     for warning in warnings {

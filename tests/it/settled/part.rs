@@ -4,6 +4,7 @@
 
 use std::fs;
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use super::{CHANGES, Change, Named, TREE, calls, settled};
@@ -200,6 +201,20 @@ fn what_comes_back_from_an_earlier_build_is_planned_with_its_dependents() {
     let [one, other] = [&known, &forgotten].map(|tree| tree.rebuild("--json").exits(0));
     assert_eq!(told(&one), told(&other));
     assert_eq!(one.ends(), ["app restored", "base restored", "far restored", "made restored"]);
+}
+
+#[test]
+fn what_was_recorded_while_a_run_waited_is_not_missed() {
+    let tree = Workspace::new(TREE);
+    settled(&tree);
+    tree.write("images/app/src/main.rs", "other\n");
+    let lock = fs::File::open(tree.path(".imgraph/lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let mut run = tree.start("rebuild --jobs=1 --json");
+    run.wait_for_words("waiting for");
+    tree.remove(".imgraph/ledger");
+    drop(lock);
+    assert_eq!(run.finish().exits(0).ends().len(), 4, "nothing is known of any image");
 }
 
 #[test]
