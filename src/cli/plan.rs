@@ -8,21 +8,23 @@ use std::mem::ManuallyDrop;
 use serde_json::json;
 
 use crate::cancel::Cancel;
-use crate::cli::args;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::nightly::prepared_again;
 use crate::cli::remote::{self, Shared};
 use crate::cli::selection::Selection;
-use crate::cli::session::{PresenceTable, Selected, Session, Wishes, plan, say_offline};
+use crate::cli::session::{Planned, PresenceTable, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{Settings, write};
+use crate::cli::settled::part::Reach;
+use crate::cli::settled::{self, Found, Settled};
+use crate::cli::{args, engines};
 use crate::clock::now;
 use crate::engine::Engine;
 use crate::gather::inputs;
 use crate::gather::stat::Keep;
 use crate::history::{History, Presence, Record};
-use crate::image::ImageId;
+use crate::image::{ImageId, ImageName};
 use crate::ledger;
-use crate::plan::{Decision, Facts, Plan, Step, source_keys};
+use crate::plan::{Decision, Facts, Plan, Row, Step, source_keys};
 use crate::published::Published;
 use crate::report::sentence;
 use crate::report::style::Tone;
@@ -56,9 +58,40 @@ pub(crate) struct Preview<'a> {
 impl Preview<'_> {
     /// Prints the plan.
     pub(crate) fn show(&self, as_json: bool, settings: &Settings) -> Result<u8, Failure> {
+        if !self.show_as_far(Reach::Own, as_json, settings)? {
+            self.show_as_far(Reach::Dependents, as_json, settings)?;
+        }
+        Ok(Exit::OK)
+    }
+
+    /// Prints the plan, unless it takes more of the workspace than this.
+    fn show_as_far(
+        &self,
+        reach: Reach,
+        as_json: bool,
+        settings: &Settings,
+    ) -> Result<bool, Failure> {
+        let root = settings.root()?;
+        let choice = engines::choose(settings, &root)?;
+        // What was up to date has no line then, and need not be looked at.
+        // What is in a registry can be another thing each time, and ages change by themselves.
+        let is_local = !self.full && !self.sharing.access(&choice, &root).reads;
+        let question = Some((self.selection, self.sharing.push))
+            .filter(|_| is_local && !self.force && !as_json && self.verbose == 0)
+            .and_then(|asked| settled::question(asked, settings, (&root, &choice)));
+        let (stat, found) = Settled::find((question, reach), &root, (&choice, settings));
         // The process ends with this: giving back 10,000 images one by one takes longer than the plan.
-        let mut session = ManuallyDrop::new(Session::open(settings)?);
-        let selected = session.select(self.selection, settings)?;
+        let stat = ManuallyDrop::new(stat);
+        let found = match found.unwrap_or(Found::Nothing) {
+            Found::Settled(settled) => {
+                show_settled(&ManuallyDrop::new(settled), settings);
+                return Ok(true);
+            }
+            found => found,
+        };
+        let stat = ManuallyDrop::into_inner(stat);
+        let mut session = ManuallyDrop::new(found.open(&root, (choice, settings), stat)?);
+        let selected = session.selected(self.selection, settings)?;
         let forced = if self.force { selected.asked.clone() } else { BTreeSet::new() };
         let push = self.sharing.push;
         if push {
@@ -67,12 +100,26 @@ impl Preview<'_> {
         Shared::open(&mut session, self.sharing, settings, &Cancel::default())?;
         let aged_at = self.full.then(now);
         let wishes = Wishes { forced: &forced, push, believes: false, aged_at };
-        let look = ManuallyDrop::new(Look::at(&session, settings, &selected, wishes)?);
+        let Some(look) = Look::as_far(&session, settings, &selected, wishes)? else {
+            return Ok(false);
+        };
+        let look = ManuallyDrop::new(look);
         let text =
             if as_json { look.json(&session) } else { look.text(&session, settings, self.verbose) };
         write(&mut io::stdout(), &text);
-        Ok(Exit::OK)
+        Ok(true)
     }
+}
+
+/// Says that there is nothing to do.
+fn show_settled(settled: &Settled, settings: &Settings) {
+    say_offline(settings);
+    write(&mut io::stderr(), &settled.said);
+    write(&mut io::stdout(), &nothing_to_do(settled.names().len()));
+}
+
+fn nothing_to_do(images: usize) -> String {
+    format!("nothing to do: {} up to date\n", sentence::count(images, "image"))
 }
 
 /// An engine, and what it said in the beginning.
@@ -108,6 +155,17 @@ impl Look {
         selected: &Selected,
         wishes: Wishes<'_>,
     ) -> Result<Self, Failure> {
+        let look = Self::as_far(session, settings, selected, wishes)?;
+        Ok(look.expect("only a part falls short"))
+    }
+
+    /// The same for a session that may be a part; `None`, with nothing said, where that falls short.
+    fn as_far(
+        session: &Session,
+        settings: &Settings,
+        selected: &Selected,
+        wishes: Wishes<'_>,
+    ) -> Result<Option<Self>, Failure> {
         let (mut history, warnings) = ledger::read(&session.state)?;
         let published = session.published.as_ref();
         let unknown = published.map(|published| published.unknown_to(&history));
@@ -121,25 +179,39 @@ impl Look {
         let wide = session.wide(&history);
         let disk = session.disk(&wide);
         let prepared = prepared_again(session, &history, (selected, wishes.forced, wishes.aged_at));
-        let (gathered, presence) = rayon::join(
+        let (mut gathered, presence) = rayon::join(
             || inputs::gather(&disk, &selected.family, &history, &prepared),
             || present(session, settings, &history, &selected.family),
         );
-        session.judge(&selected.images, &gathered.problems, settings)?;
-        let answers = presence.unwrap_or_else(|failure| {
-            let message = "recorded outputs are taken to be there";
-            write(&mut io::stderr(), &format!("warning: {}; {message}\n", failure.message));
-            None
-        });
+        let (answers, silence) = match presence {
+            Ok(answers) => (answers, None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let problems = std::mem::take(&mut gathered.problems);
         let present = |id, record: &Record| answered(session, answers.as_ref(), id, record);
         let published = wishes.believes.then(|| Published::recorded(&history));
         let facts = facts(session, &present, published.as_ref());
         let facts = Facts { aged_at: wishes.aged_at, ..facts };
+        let planned = plan((session, &facts), &history, gathered, &selected.images, wishes);
+        if session.part.as_ref().is_some_and(|part| part.falls_short(&planned.plan)) {
+            return Ok(None);
+        }
+        if !history.records.is_empty() {
+            say_offline(settings);
+        }
+        session.judge(&selected.images, &problems, settings)?;
+        if let Some(Failure { message, .. }) = silence {
+            let help = "recorded outputs are taken to be there";
+            write(&mut io::stderr(), &format!("warning: {message}; {help}\n"));
+        }
         session.check_left_out(selected, &history, &facts)?;
-        let planned = plan(&facts, &history, gathered, &selected.images, wishes);
-        // A cache that cannot be written costs time, nothing else.
-        session.stat.save(&session.state, Keep::All).unwrap_or_default();
-        Ok(Self { plan: planned.plan, entries: planned.entries, history, answers, published })
+        if session.part.is_none() {
+            // A cache that cannot be written costs time, nothing else. That of a whole that was
+            // settled stays, so that the next look is at a part as well.
+            session.stat.save(&session.state, Keep::All).unwrap_or_default();
+        }
+        let Planned { plan, entries, .. } = planned;
+        Ok(Some(Self { plan, entries, history, answers, published }))
     }
 
     /// Does something with the facts that the plan rests on.
@@ -152,15 +224,22 @@ impl Look {
         let style = settings.style_out();
         let graph = &session.loaded.graph;
         let mut text = String::new();
-        for step in &self.plan.steps {
-            if step.decision == Decision::Fresh && verbose == 0 {
+        let shown = if verbose == 0 { 3 } else { usize::MAX };
+        for row in self.plan.rows() {
+            let (decision, name, predicted) = match row {
+                Row::Step(step) => (step.decision, graph.name(step.image), step.predicted),
+                Row::Beside(beside) => (beside.decision(), &beside.name, beside.predicted),
+            };
+            if decision == Decision::Fresh && verbose == 0 {
                 continue;
             }
-            let (word, tone) = word(step.decision);
-            let name = graph.name(step.image);
+            let why = match row {
+                Row::Step(step) => why(session, step, shown),
+                Row::Beside(beside) => waits(beside.waits_for.iter()),
+            };
+            let (word, tone) = word(decision);
             let time =
-                step.predicted.map_or_else(String::new, |it| format!("  {}", sentence::about(it)));
-            let why = why(session, step, if verbose == 0 { 3 } else { usize::MAX });
+                predicted.map_or_else(String::new, |it| format!("  {}", sentence::about(it)));
             let word = style.paint(tone, format!("{word:9}"));
             writeln!(text, "{word}{name}{time}{}{why}", if why.is_empty() { "" } else { "  " })
                 .unwrap_or_default();
@@ -169,10 +248,13 @@ impl Look {
     }
 
     fn totals(&self) -> String {
-        let count = |decision| self.plan.steps.iter().filter(|it| it.decision == decision).count();
-        let all = self.plan.steps.len();
+        let decision = |row: Row<'_>| match row {
+            Row::Step(step) => step.decision,
+            Row::Beside(beside) => beside.decision(),
+        };
+        let count = |wanted| self.plan.rows().filter(|row| decision(*row) == wanted).count();
         if self.plan.work().next().is_none() {
-            return format!("nothing to do: {} up to date\n", sentence::count(all, "image"));
+            return nothing_to_do(self.plan.len());
         }
         let parts = [
             (count(Decision::Rebuild), "to rebuild"),
@@ -227,8 +309,7 @@ fn present(
     if history.records.is_empty() {
         return Ok(None);
     }
-    say_offline(settings);
-    let engine = session.choice.open(&session.root, &session.state, settings)?;
+    let engine = session.open_engine(settings)?;
     let table = session.presence(&*engine, history, images)?;
     Ok(Some((engine, table)))
 }
@@ -246,13 +327,18 @@ pub(crate) fn word(decision: Decision) -> (&'static str, Tone) {
 /// Why, on one line.
 pub(crate) fn why(session: &Session, step: &Step, shown: usize) -> String {
     let graph = &session.loaded.graph;
-    let waits = || {
-        let names: Vec<&str> = step.waits_for.iter().map(|id| graph.name(*id).as_str()).collect();
-        format!("if {} came out different", sentence::names(&names))
-    };
-    match (step.reasons.is_empty(), step.waits_for.is_empty()) {
-        (false, _) => sentence::reasons(&step.reasons, shown),
-        (true, false) => waits(),
-        (true, true) => String::new(),
+    if step.reasons.is_empty() {
+        waits(step.waits_for.iter().map(|id| graph.name(*id)))
+    } else {
+        sentence::reasons(&step.reasons, shown)
     }
+}
+
+/// What an image waits for; nothing, if it does not.
+fn waits<'a>(parents: impl Iterator<Item = &'a ImageName>) -> String {
+    let names: Vec<&str> = parents.map(ImageName::as_str).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("if {} came out different", sentence::names(&names))
 }

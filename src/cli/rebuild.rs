@@ -22,14 +22,14 @@ use crate::cli::remote::{self, Shared};
 use crate::cli::report_file::Reports;
 use crate::cli::session::{Planned, Selected, Session, Wishes, plan, say_offline};
 use crate::cli::settings::{self, Settings, write};
-use crate::cli::settled::{self, Answers, Found, Settled};
+use crate::cli::settled::part::Reach;
+use crate::cli::settled::{self, Found, Settled};
 use crate::clock::{self, Timer};
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::event::{Event, Summary, What};
-use crate::gather::inputs::Gathered;
+use crate::gather::inputs::{self, Gathered};
 use crate::gather::stat::{Keep, StatCache};
-use crate::gather::{STATE_DIR, inputs};
 use crate::history::{Ended, History};
 use crate::image::ImageId;
 use crate::ledger::{self, Holder, Ledger};
@@ -87,29 +87,26 @@ fn carry_out(
     }
     let root = settings.root()?;
     let choice = engines::choose(settings, &root)?;
-    let stat = ManuallyDrop::new(StatCache::load(&root.join(STATE_DIR)));
     let asked = sharing(arguments);
-    // What is in a registry can be another thing each time.
-    let is_local = !asked.access(&choice, &root).reads;
-    let question = settled::question(arguments, settings, (&root, &choice)).filter(|_| is_local);
-    let found = match question {
-        Some(question) => Settled::find(question, &stat, &root, (&choice, settings))?,
-        None => Found::Nothing,
-    };
-    let answers = match found {
+    // What is in a registry can be another thing each time, and ages change by themselves.
+    let is_local = !arguments.full && !asked.access(&choice, &root).reads;
+    let question = Some((&arguments.selection, arguments.building.push))
+        .filter(|_| is_local && !arguments.force && arguments.rerun.is_none())
+        .and_then(|asked| settled::question(asked, settings, (&root, &choice)));
+    let (stat, found) = Settled::find((question, Reach::Dependents), &root, (&choice, settings));
+    // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
+    let stat = ManuallyDrop::new(stat);
+    let found = match found? {
         Found::Settled(settled) => {
             let settled = ManuallyDrop::new(settled);
             let asked = (arguments, settings);
             return Ok(exit_code(&still_settled(&settled, &choice, asked, (timer, reports))));
         }
-        Found::Answers(answers) => answers,
-        Found::Nothing => Answers::new(),
+        found => found,
     };
-    // The process ends with this: giving back 10,000 images one by one takes longer than a no-op.
     let stat = ManuallyDrop::into_inner(stat);
-    let mut session = ManuallyDrop::new(Session::with(&root, choice, stat, settings)?);
-    session.answers = answers;
-    let mut selected = session.select(&arguments.selection, settings)?;
+    let mut session = ManuallyDrop::new(found.open(&root, (choice, settings), stat)?);
+    let mut selected = session.selected(&arguments.selection, settings)?;
     if nightly.is_none() {
         listen(&cancel)?;
     }
@@ -117,6 +114,12 @@ fn carry_out(
     let mut say = |text: &str| write(&mut io::stderr(), text);
     let no_wait = arguments.no_wait;
     let mut ledger = open_ledger((&session.state, None), &me, no_wait, &cancel, &mut say)?;
+    if session.part.as_ref().is_some_and(|part| !part.settled.is_last(&session.state)) {
+        // Somebody else has built meanwhile: what is left out may be up to date no more.
+        let stat = StatCache::load(&session.state);
+        session = ManuallyDrop::new(Session::with(&root, session.choice.clone(), stat, settings)?);
+        selected = session.select(&arguments.selection, settings)?;
+    }
     let warnings = ledger.take_warnings();
     let question = question.filter(|_| warnings.is_empty());
     for warning in warnings {
@@ -211,7 +214,7 @@ fn still_settled(
 fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Summary, Failure> {
     let Asked { session, selected, shared, arguments, settings, question, nightly, .. } = *asked;
     let push = arguments.building.push;
-    let engine = session.choice.open(&session.root, &session.state, settings)?;
+    let engine = session.open_engine(settings)?;
     say_offline(settings);
     let forced = if forces(arguments) { selected.asked.clone() } else { BTreeSet::new() };
     let uncached =
@@ -227,6 +230,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
         || session.presence(&*engine, &history, &selected.family),
     );
     let said = session.judge(&selected.images, &gathered.problems, settings)?;
+    let said = (said, gathered.problems.is_empty());
     let presence = presence?;
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
     let facts = Facts { aged_at, ..session.facts(&present) };
@@ -269,7 +273,9 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     }
     let is_settled =
         plan.work().next().is_none() && selected.asked.len() == session.loaded.graph.len();
-    match session.stat.save(&session.state, if is_settled { Keep::Seen } else { Keep::All }) {
+    // A part has looked at nothing but its own.
+    let keep = if is_settled && session.part.is_none() { Keep::Seen } else { Keep::All };
+    match session.stat.save(&session.state, keep) {
         Ok(Some(seen)) if is_settled => {
             // One that cannot be written costs the next run some time.
             question
@@ -317,14 +323,15 @@ fn surely_planned(
     cancel: &Cancel,
 ) -> Result<Planned, Failure> {
     let images = &asked.selected.images;
-    let mut planned = plan(facts, history, gathered, images, wishes);
+    let session = asked.session;
+    let mut planned = plan((session, facts), history, gathered, images, wishes);
     if let Some(shared) = asked.shared {
         if asked.nightly.is_some() {
-            shared.look_at_tags(asked.session, &planned.plan, cancel)?;
-            planned.plan = planned.again(facts, history, images, wishes);
+            shared.look_at_tags(session, &planned.plan, cancel)?;
+            planned.plan = planned.again((session, facts), history, images, wishes);
         }
-        while shared.has_lost(asked.session, &planned.plan, cancel)? {
-            planned.plan = planned.again(facts, history, images, wishes);
+        while shared.has_lost(session, &planned.plan, cancel)? {
+            planned.plan = planned.again((session, facts), history, images, wishes);
         }
     }
     Ok(planned)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cli::affected::{self, Affected};
 use crate::cli::engines::{self, Choice};
@@ -11,6 +11,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::selection::Selection;
 use crate::cli::settings::{Settings, write};
 use crate::cli::settled::Answers;
+use crate::cli::settled::part::Part;
 use crate::cli::shards;
 use crate::context::Entry;
 use crate::diagnostic::Diagnostic;
@@ -49,6 +50,10 @@ pub(crate) struct Session {
     pub(crate) answers: Answers,
     /// What registries have, where that counts.
     pub(crate) published: Option<Published>,
+    /// What it is a part of; `None`: it is the whole workspace.
+    pub(crate) part: Option<Part>,
+    /// The engine, if it was opened to be asked.
+    pub(crate) engine: Mutex<Option<Box<dyn Engine>>>,
     /// Whether recorded images are taken to be in its store.
     is_offline: bool,
 }
@@ -92,7 +97,12 @@ impl Session {
     }
 
     /// Resolves a workspace that was read.
-    fn of(mut workspace: Workspace, choice: Choice, stat: StatCache, settings: &Settings) -> Self {
+    pub(crate) fn of(
+        mut workspace: Workspace,
+        choice: Choice,
+        stat: StatCache,
+        settings: &Settings,
+    ) -> Self {
         settings.overrule(&mut workspace.layers);
         let root = workspace.root.clone();
         Self {
@@ -103,6 +113,8 @@ impl Session {
             choice,
             answers: Answers::new(),
             published: None,
+            part: None,
+            engine: Mutex::default(),
             is_offline: settings.offline,
         }
     }
@@ -129,6 +141,8 @@ impl Session {
             choice: self.choice.clone(),
             answers: Answers::new(),
             published: None,
+            part: None,
+            engine: Mutex::default(),
             is_offline: self.is_offline,
         }
     }
@@ -174,6 +188,18 @@ impl Session {
         let family = graph.with_ancestors(&asked);
         let images = if selection.only { asked.clone() } else { family.clone() };
         Ok(Selected { asked, images, family })
+    }
+
+    /// The same for a session that may be a part: then it has nothing but what was asked for.
+    pub(crate) fn selected(
+        &self,
+        selection: &Selection,
+        settings: &Settings,
+    ) -> Result<Selected, Failure> {
+        match &self.part {
+            Some(_) => Ok(Part::selected(self)),
+            None => self.select(selection, settings),
+        }
     }
 
     /// Fails if a parent that `--only` leaves out was never built here: nothing could stand for it.
@@ -227,7 +253,8 @@ impl Session {
     ) -> Result<String, Failure> {
         let mut problems: Vec<Diagnostic> = self.loaded.problems.clone();
         problems.extend_from_slice(more);
-        let said = self.drawn(&problems, settings);
+        let mut said = self.part.as_ref().map_or_else(String::new, |it| it.settled.said.clone());
+        said += &self.drawn(&problems, settings);
         write(&mut io::stderr(), &said);
         let files: BTreeSet<&str> =
             images.iter().map(|id| &*self.loaded.graph.image(*id).spec.dockerfile).collect();
@@ -287,6 +314,12 @@ impl Session {
         let sources = self.loaded.workspace.sources(problems);
         let look = Look { style: settings.style_err(), ..Look::default() };
         diagnostics::draw(problems, &sources, look)
+    }
+
+    /// The engine: the one that was asked already, or another.
+    pub(crate) fn open_engine(&self, settings: &Settings) -> Result<Box<dyn Engine>, Failure> {
+        let asked = self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        asked.map_or_else(|| self.choice.open(&self.root, &self.state, settings), Ok)
     }
 
     /// What reads the disk for this workspace.
@@ -416,13 +449,17 @@ impl Planned {
     /// The plan for facts that are others now.
     pub(crate) fn again(
         &self,
-        facts: &Facts<'_>,
+        (session, facts): (&Session, &Facts<'_>),
         history: &History,
         images: &BTreeSet<ImageId>,
         Wishes { forced, push, .. }: Wishes<'_>,
     ) -> Plan {
         let wanted = Wanted { images, forced, prepare: &self.prepare, push };
-        plan::plan(facts, history, &self.entries, &wanted)
+        let mut plan = plan::plan(facts, history, &self.entries, &wanted);
+        if let Some(part) = &session.part {
+            part.complete(&mut plan, facts.graph, history);
+        }
+        plan
     }
 }
 
@@ -449,7 +486,7 @@ impl Wishes<'_> {
 
 /// Plans the given images.
 pub(crate) fn plan(
-    facts: &Facts<'_>,
+    (session, facts): (&Session, &Facts<'_>),
     history: &History,
     gathered: Gathered,
     images: &BTreeSet<ImageId>,
@@ -457,6 +494,6 @@ pub(crate) fn plan(
 ) -> Planned {
     let Gathered { entries, prepare, .. } = gathered;
     let mut planned = Planned { plan: Plan::default(), entries, prepare };
-    planned.plan = planned.again(facts, history, images, wishes);
+    planned.plan = planned.again((session, facts), history, images, wishes);
     planned
 }

@@ -178,6 +178,11 @@ pub fn link(directory: impl AsFd, path: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 impl Identity {
+    /// Whether it is that of a regular file.
+    pub fn is_file(self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::RegularFile
+    }
+
     /// What of it counts for who looks like this.
     #[must_use]
     pub fn as_seen(self, look: Look) -> Self {

@@ -7,6 +7,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::diagnostic::{Diagnostic, Place, Sources};
 use crate::gather::GatherError;
 use crate::gather::root::{Look, Root};
@@ -57,9 +59,37 @@ pub fn find_root(start: &Path) -> Option<PathBuf> {
 
 /// Reads a workspace, and notes what it rests on.
 pub fn read(root: &Path, seen: &StatCache) -> Result<Workspace, GatherError> {
-    let path = root.join(LAYERS_FILE);
     let opened = Root::open(root).map_err(|error| GatherError::new("open", root, error))?;
-    seen.observe(&opened, LAYERS_FILE.as_bytes(), Look::Target);
+    for file in [LAYERS_FILE, LOCK_FILE] {
+        seen.observe(&opened, file.as_bytes(), Look::Target);
+    }
+    let mut workspace = bare(root)?;
+    let tree = walk::walk(&opened, (root, &workspace.layers), seen)?;
+    workspace.problems.extend(tree.problems.iter().cloned());
+    if tree.found.is_empty() && workspace.problems.is_empty() {
+        workspace.problems.push(no_images(root, &workspace.layers));
+    }
+    let Tree { found, texts, directories, hidden, problems: _ } = tree;
+    Ok(Workspace { found, texts, directories, hidden, ..workspace })
+}
+
+/// Reads a part of a workspace in which these Dockerfiles were found before. Nothing is noted.
+pub fn part(root: &Path, found: Vec<Found>) -> Result<Workspace, GatherError> {
+    let mut workspace = Workspace { found, ..bare(root)? };
+    let read = |index: usize| {
+        let path = root.join(workspace.dockerfile_path(index));
+        let text = fs::read(&path).map_err(|error| GatherError::new("read", path, error))?;
+        Ok(Arc::from(text))
+    };
+    let texts: Result<_, GatherError> =
+        (0..workspace.found.len()).into_par_iter().map(read).collect();
+    workspace.texts = texts?;
+    Ok(workspace)
+}
+
+/// Reads `layers.toml` and the lock file of a workspace, and no Dockerfile.
+fn bare(root: &Path) -> Result<Workspace, GatherError> {
+    let path = root.join(LAYERS_FILE);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -70,23 +100,15 @@ pub fn read(root: &Path, seen: &StatCache) -> Result<Workspace, GatherError> {
     let file: Arc<str> = Arc::from(LAYERS_FILE);
     let mut problems: Vec<Diagnostic> =
         problems.into_iter().map(|problem| problem.in_file(&file)).collect();
-    seen.observe(&opened, LOCK_FILE.as_bytes(), Look::Target);
     let (lock, lock_text) = read_lock(root, &mut problems)?;
-    let tree = walk::walk(&opened, (root, &layers), seen)?;
-    problems.extend(tree.problems.iter().cloned());
-    if tree.found.is_empty() && problems.is_empty() {
-        problems.push(no_images(root, &layers));
-    }
-    let Tree { found, texts, directories, hidden, problems: _ } = tree;
-    let root = root.to_path_buf();
     Ok(Workspace {
-        root,
+        root: root.to_path_buf(),
         layers,
         lock,
-        found,
-        texts,
-        directories,
-        hidden,
+        found: Vec::new(),
+        texts: Vec::new(),
+        directories: Vec::new(),
+        hidden: BTreeMap::new(),
         problems,
         layers_text,
         lock_text,

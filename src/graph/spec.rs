@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::diagnostic::{Diagnostic, Place, nearest};
 use crate::image::{ImageName, Platform};
 use crate::layers::options::Options;
@@ -15,7 +17,7 @@ const NO_DOCKERFILE: &str = "IG011";
 const NO_RULE: &str = "IG012";
 
 /// A Dockerfile below the images directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// Its path below the images directory, with `/`.
     pub path: Arc<str>,

@@ -68,6 +68,29 @@ pub struct Wanted<'a> {
 pub struct Plan {
     /// One for each image that was wanted, parents first.
     pub steps: Vec<Step>,
+    /// Images that were not looked at, because nothing of their own has changed: each with the
+    /// number of steps that come before it.
+    pub beside: Vec<(usize, Beside)>,
+}
+
+/// An image of which nothing of its own has changed since it was up to date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Its name.
+    pub name: ImageName,
+    /// The parents that may come out different; none: it is up to date.
+    pub waits_for: Vec<ImageName>,
+    /// The predicted duration in milliseconds, where it waits and there is history.
+    pub predicted: Option<u64>,
+}
+
+/// One image of a plan.
+#[derive(Clone, Copy, Debug)]
+pub enum Row<'a> {
+    /// It was decided.
+    Step(&'a Step),
+    /// It was not looked at.
+    Beside(&'a Beside),
 }
 
 /// The decision about one image.
@@ -115,10 +138,46 @@ pub enum Verdict {
     Rebuild(Vec<Reason>),
 }
 
+impl Step {
+    /// Whether the image may come out different from what it was.
+    pub fn may_change(&self) -> bool {
+        matches!(self.decision, Decision::Rebuild | Decision::Pending)
+    }
+}
+
+impl Beside {
+    /// What is decided of it.
+    pub fn decision(&self) -> Decision {
+        if self.waits_for.is_empty() { Decision::Fresh } else { Decision::Pending }
+    }
+}
+
 impl Plan {
     /// The steps that are not fresh.
     pub fn work(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| step.decision != Decision::Fresh)
+    }
+
+    /// How many images it is about.
+    pub fn len(&self) -> usize {
+        self.steps.len() + self.beside.len()
+    }
+
+    /// Whether it is about none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All images, parents first.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let beside = |from: usize, to: usize| {
+            let start = self.beside.partition_point(|(before, _)| *before < from);
+            let behind = self.beside[start..].iter();
+            behind.take_while(move |(before, _)| *before < to).map(|(_, it)| Row::Beside(it))
+        };
+        let steps = self.steps.iter().enumerate();
+        let rows = steps.flat_map(move |(at, step)| beside(at, at + 1).chain([Row::Step(step)]));
+        rows.chain(beside(self.steps.len(), usize::MAX))
     }
 }
 
@@ -162,7 +221,7 @@ pub fn plan(
         }
         steps.push(step);
     }
-    Plan { steps }
+    Plan { steps, beside: Vec::new() }
 }
 
 fn unprepared(image: ImageId, cause: &PrepareCause) -> Step {
@@ -332,6 +391,12 @@ pub fn source_key(
     Some(key(&inputs.inputs(id, entries), &parent))
 }
 
+/// How long a build takes with its `prepare`, in milliseconds, where there is history.
+pub fn predicted(history: &History, name: &ImageName) -> Option<u64> {
+    let built = history.durations.get(name).copied()?;
+    Some(built + history.prepared.get(name).map_or(0, |prepared| prepared.duration))
+}
+
 /// How long builds take, from history.
 pub struct Durations {
     own: Vec<Option<u64>>,
@@ -341,12 +406,8 @@ pub struct Durations {
 impl Durations {
     /// Looks every image up; an unknown one counts as a slow one of its layer.
     pub fn new(facts: &Facts<'_>, history: &History) -> Self {
-        let own = |name: &ImageName| {
-            let built = history.durations.get(name).copied()?;
-            Some(built + history.prepared.get(name).map_or(0, |prepared| prepared.duration))
-        };
         let own: Vec<Option<u64>> =
-            facts.graph.iter().map(|(_, image)| own(&image.spec.name)).collect();
+            facts.graph.iter().map(|(_, image)| predicted(history, &image.spec.name)).collect();
         let mut known: BTreeMap<Option<usize>, Vec<u64>> = BTreeMap::new();
         for (id, image) in facts.graph.iter() {
             if let Some(duration) = own[id.index()] {

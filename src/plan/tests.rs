@@ -495,3 +495,20 @@ fn what_is_fresh_is_pushed_where_it_was_not() {
     let plan = world.plan();
     assert_eq!(plan.steps[0].decision, Decision::Rebuild, "what is built is pushed anyway");
 }
+
+#[test]
+fn what_was_not_looked_at_stands_where_it_would_have_stood() {
+    let mut plan = World::built(TREE).plan();
+    let name = |text: &str| -> ImageName { text.parse().unwrap() };
+    let beside = |text: &str| Beside { name: name(text), waits_for: Vec::new(), predicted: None };
+    plan.beside = vec![(0, beside("a")), (0, beside("b")), (2, beside("c")), (4, beside("d"))];
+    let row = |row: Row<'_>| match row {
+        Row::Step(step) => step.image.index().to_string(),
+        Row::Beside(beside) => beside.name.to_string(),
+    };
+    let steps: Vec<String> = plan.steps.iter().map(|step| row(Row::Step(step))).collect();
+    let [one, two, three, four] = &steps[..] else { panic!("four images") };
+    let rows: Vec<String> = plan.rows().map(row).collect();
+    assert_eq!(rows, ["a", "b", one, two, "c", three, four, "d"]);
+    assert_eq!(plan.len(), rows.len());
+}

@@ -87,7 +87,7 @@ pub struct Started {
 pub struct Run<'a> {
     /// What decisions rest on.
     pub facts: Facts<'a>,
-    /// The plan.
+    /// The plan. What was not looked at is up to date.
     pub plan: &'a Plan,
     /// The contexts that the plan was made with, by image.
     pub entries: Vec<Option<Vec<Entry>>>,

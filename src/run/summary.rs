@@ -32,8 +32,8 @@ pub(crate) fn summary(run: &Run<'_>, finished: &[Finished], duration: u64) -> Su
         Some((graph.name(step.image).clone(), reason.clone()))
     });
     Summary {
-        selected: plan.steps.len(),
-        fresh: plan.steps.len() - planned,
+        selected: plan.len(),
+        fresh: plan.len() - planned,
         planned,
         built: count(Ended::Built),
         cut_off: count(Ended::CutOff),

@@ -140,7 +140,7 @@ fn keys(
     let present = |_, _: &Record| Presence::Present;
     let facts = session.facts(&present);
     let Planned { plan, .. } =
-        plan(&facts, &history, gathered, &selected.family, Wishes::nothing());
+        plan((session, &facts), &history, gathered, &selected.family, Wishes::nothing());
     session.stat.save(&session.state, Keep::All).unwrap_or_default();
     let steps = plan.steps.iter().filter(|step| selected.asked.contains(&step.image));
     Ok(steps.map(|step| (step.image, step.key.ok_or_else(|| why(session, step)))).collect())

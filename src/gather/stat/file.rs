@@ -91,16 +91,23 @@ impl Records {
         self.cursor(*self.rows.get(row)?).row()
     }
 
-    /// Whether something is true of all directories with their rows; asked on all cores.
-    pub(super) fn all_groups<'a>(
+    /// What is found in all directories with their rows, looked for on all cores; nothing, if that
+    /// is what is found in one.
+    pub(super) fn try_collect<'a, T: Send>(
         &'a self,
-        is_so: impl Fn(&'a [u8], Rows<'a>) -> bool + Sync,
-    ) -> bool {
+        find: impl Fn(&'a [u8], Rows<'a>) -> Option<Vec<T>> + Sync,
+    ) -> Option<Vec<T>> {
         let groups = self.directories.par_iter().with_min_len(GROUPS_AT_ONCE);
-        groups.all(|group| {
+        let add = |mut all: Vec<T>, group: &'a Group| {
             let rows = group.rows.0..group.rows.1;
-            is_so(&self.bytes[group.path.clone()], Rows { records: self, rows })
-        })
+            all.extend(find(&self.bytes[group.path.clone()], Rows { records: self, rows })?);
+            Some(all)
+        };
+        let join = |mut one: Vec<T>, other: Vec<T>| {
+            one.extend(other);
+            Some(one)
+        };
+        groups.try_fold(Vec::new, add).try_reduce(Vec::new, join)
     }
 
     fn cursor(&self, at: u32) -> Cursor<'_> {

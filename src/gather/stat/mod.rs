@@ -11,7 +11,7 @@
 //! listed, files that were read for another reason, paths that were not there ([`Directory::note`]).
 //! A run that looked at everything writes down exactly that ([`Keep::Seen`]). If all of it could be
 //! written down, [`StatCache::save`] names the file by its digest, and whoever finds the same file
-//! and [`StatCache::is_as_it_was`] knows that another run would see the same.
+//! and [`Changed::Nothing`] knows that another run would see the same.
 //!
 //! The cache is one file that is read in one go and written beside and renamed. It only ever saves
 //! time: one that is missing, torn, foreign or newer is an empty one. Look-ups take no lock; what a
@@ -57,6 +57,18 @@ struct Record {
 
 /// What was learnt, by path and end.
 type Learnt = BTreeMap<(Vec<u8>, Look), Record>;
+
+/// What has changed of everything that is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Nothing.
+    Nothing,
+    /// These files, relative to the workspace root and sorted, whose content somebody has asked for:
+    /// they still are files, and whatever else a decision rests on is as it was.
+    Files(Vec<Vec<u8>>),
+    /// More than that.
+    More,
+}
 
 /// Which of the old records are written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,21 +161,38 @@ impl StatCache {
         self.unsettled.get().map(Vec::as_slice)
     }
 
-    /// Whether everything that is written down is as it was. `root` is the workspace's.
-    pub fn is_as_it_was(&self, root: &Path) -> bool {
-        let Ok(root) = Root::open(root) else { return false };
-        self.old.all_groups(|path, rows| {
+    /// Looks once at everything that is written down. `root` is the workspace's.
+    pub fn changed(&self, root: &Path) -> Changed {
+        let Ok(root) = Root::open(root) else { return Changed::More };
+        let changed = self.old.try_collect(|path, rows| {
+            let mut changed = Vec::new();
             let mut full = path.to_vec();
             if !full.is_empty() {
                 full.push(b'/');
             }
             let start = full.len();
-            rows.into_iter().all(|(name, look, record)| {
+            for (name, look, record) in rows {
                 full.truncate(start);
                 full.extend(name);
-                root.look(&full, look).ok() == Some(record.identity)
-            })
-        })
+                let now = root.look(&full, look).ok()?;
+                if now == record.identity {
+                    continue;
+                }
+                if !record.is_of_content(look, now) {
+                    return None;
+                }
+                changed.push(full.clone());
+            }
+            Some(changed)
+        });
+        match changed {
+            None => Changed::More,
+            Some(changed) if changed.is_empty() => Changed::Nothing,
+            Some(mut changed) => {
+                changed.sort_unstable();
+                Changed::Files(changed)
+            }
+        }
     }
 
     /// Writes the cache back, if there is anything to write: beside, then renamed. Returns the digest
@@ -278,6 +307,15 @@ impl Directory<'_> {
 
     fn join(&self, name: &[u8]) -> Vec<u8> {
         if self.path.is_empty() { name.to_vec() } else { [self.path, b"/", name].concat() }
+    }
+}
+
+impl Record {
+    /// Whether nothing but the content of a file rests on it, even if that is this now. Who looked
+    /// for its kind alone has no record of its own ([`Look::Kind`]): that must be the same.
+    fn is_of_content(&self, look: Look, now: Option<Identity>) -> bool {
+        let is_file = |identity: Option<Identity>| identity.is_some_and(Identity::is_file);
+        look == Look::Itself && self.known.is_some() && is_file(self.identity) && is_file(now)
     }
 }
 

@@ -271,6 +271,30 @@ fn a_run_over_everything_forgets_what_is_gone() {
 }
 
 #[test]
+fn a_content_that_changed_is_told_from_everything_else() {
+    let workspace = Workspace::new();
+    workspace.write("one");
+    workspace.settled_run();
+    let around = workspace.root.parent().unwrap();
+    let changed = || StatCache::load(&workspace.state).changed(around);
+    assert_eq!(changed(), Changed::Nothing);
+    workspace.write("longer");
+    assert_eq!(changed(), Changed::Files(vec![b"root/file".to_vec()]));
+    fs::remove_file(workspace.file()).unwrap();
+    assert_eq!(changed(), Changed::More, "it is gone");
+    fs::create_dir(workspace.file()).unwrap();
+    assert_eq!(changed(), Changed::More, "it is no file");
+    fs::remove_dir(workspace.file()).unwrap();
+    workspace.write("one");
+    let cache = StatCache::load(&workspace.state);
+    cache.note(b"root/other", Look::Target, None);
+    cache.save(&workspace.state, Keep::All).unwrap();
+    assert_eq!(changed(), Changed::Files(vec![b"root/file".to_vec()]));
+    fs::write(workspace.root.join("other"), "").unwrap();
+    assert_eq!(changed(), Changed::More, "it was not there");
+}
+
+#[test]
 fn without_a_state_directory_nothing_is_remembered_and_nothing_fails() {
     let workspace = Workspace::new();
     let cache = StatCache::load(&workspace.state.join("missing"));

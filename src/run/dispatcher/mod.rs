@@ -22,7 +22,7 @@ use crate::graph::{Edge, Image};
 use crate::history::{Ended, Record};
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{self, LedgerError};
-use crate::plan::{self, Decision, Durations, Step, Verdict, decide};
+use crate::plan::{self, Decision, Durations, Row, Step, Verdict, decide};
 use crate::published::state::State;
 use crate::run::dispatcher::ends::End;
 use crate::run::dispatcher::prepare::Preparing;
@@ -212,13 +212,16 @@ impl<'a, 'e> Dispatcher<'a, 'e> {
             version: event::VERSION,
             run: run.clone(),
             engine: engine_note.clone(),
-            selected: self.run.plan.steps.len(),
+            selected: self.run.plan.len(),
             planned: self.steps.len(),
             jobs: *jobs,
             predicted,
         });
-        for step in &self.run.plan.steps {
-            let what = self.announcement(step);
+        for row in self.run.plan.rows() {
+            let what = match row {
+                Row::Step(step) => self.announcement(step),
+                Row::Beside(beside) => What::Fresh { image: beside.name.clone() },
+            };
             (self.emit)(what);
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! A run that finds nothing to do leaves a note for the next one, which looks whether everything is
 //! as it was and plans nothing. Whatever changes, that must not be what is found.
 
+mod part;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
