@@ -167,12 +167,7 @@ impl Look {
         wishes: Wishes<'_>,
     ) -> Result<Option<Self>, Failure> {
         let (mut history, warnings) = ledger::read(&session.state)?;
-        let published = session.published.as_ref();
-        let unknown = published.map(|published| published.unknown_to(&history));
-        for record in unknown.into_iter().flatten() {
-            history.durations.entry(record.image.clone()).or_insert(record.duration);
-            history.add_record(record);
-        }
+        session.published.iter().for_each(|published| published.tell(&mut history));
         for warning in warnings {
             write(&mut io::stderr(), &format!("warning: {warning}\n"));
         }
@@ -211,7 +206,7 @@ impl Look {
             session.stat.save(&session.state, Keep::All).unwrap_or_default();
         }
         let Planned { plan, entries, .. } = planned;
-        Ok(Some(Self { plan, entries, history, answers, published }))
+        Ok(Some(Self { history, plan, entries, answers, published }))
     }
 
     /// Does something with the facts that the plan rests on.

@@ -96,6 +96,14 @@ impl Published {
         unknown.cloned().collect()
     }
 
+    /// Tells a history of the images that it knows nothing of.
+    pub fn tell(&self, history: &mut History) {
+        for record in self.unknown_to(history) {
+            history.durations.entry(record.image.clone()).or_insert(record.duration);
+            history.add_record(record);
+        }
+    }
+
     /// Where the output of a record of [`CLASS`] is, whose image shall have these references.
     pub fn presence(&self, record: &Record, wanted: &[String]) -> Presence {
         if record.output.manifest.is_none() || self.is_gone(record) {

@@ -229,7 +229,8 @@ impl Remote {
             return self.read(branch, &manifest, listener);
         }
         // A new branch goes on from its base, whose runs are no business of ours.
-        let Some(base) = &branch.base else { return Ok(Found::default()) };
+        let base = branch.base.as_ref().filter(|base| *base != tag);
+        let Some(base) = base else { return Ok(Found::default()) };
         match self.artefact(branch, base, listener)? {
             Some(manifest) => {
                 Ok(Found { open: Open::new(), ..self.read(branch, &manifest, listener)? })

@@ -129,7 +129,8 @@ fn keys(
     selected: &Selected,
     settings: &Settings,
 ) -> Result<BTreeMap<ImageId, Result<Digest, String>>, Failure> {
-    let (history, warnings) = ledger::read(&session.state)?;
+    let (mut history, warnings) = ledger::read(&session.state)?;
+    session.published.iter().for_each(|published| published.tell(&mut history));
     for warning in warnings {
         write(&mut io::stderr(), &format!("warning: {warning}\n"));
     }

@@ -48,6 +48,12 @@ pub(crate) struct Shared {
 }
 
 impl Asked {
+    /// As if images were pushed, but nothing is written.
+    pub(crate) fn reading() -> Self {
+        let registry = Access { reads: true, writes: false };
+        Self { caches: Some(Caches { registry }), push: true, allow_older: false }
+    }
+
     /// What of registries counts in the workspace at a root. The simulated engine pushes nothing that
     /// others could find, unless its script says so.
     pub(crate) fn access(self, choice: &Choice, root: &Path) -> Access {

@@ -292,6 +292,16 @@ fn the_nightly_looks_at_every_tag() {
 }
 
 #[test]
+fn a_fresh_machine_promotes_what_another_has_pushed() {
+    let mut world = World::new();
+    world.rebuild(0, "--push").exits(0);
+    let clone = world.clone();
+    let said = world.imgraph(clone, &format!("promote --to {}/prod", world.host()), 0);
+    said.mentions("apps/web");
+    assert_eq!(world.digest("prod/apps/web:latest"), world.digest("apps/web:latest"));
+}
+
+#[test]
 fn a_branch_without_a_state_begins_with_that_of_its_base() {
     let mut world = World::new();
     world.rebuild(0, "--push").exits(0);
