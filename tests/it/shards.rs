@@ -263,8 +263,8 @@ fn a_rebuild_of_every_shard_is_one_of_everything_and_none_builds_what_it_does_no
     let said = tree.rebuild("--shard 2/3 --json").exits(0);
     assert_eq!(said.ends(), ["apps/c built", "apps/d built", "base built", "node built"]);
     said.mentions(UNKNOWN.trim_end()).mentions("shard 2/3: 3 of 8 images, ~3m (split ");
-    let said = tree.rebuild("--shard 2/3 --json").exits(0);
-    assert_eq!(said.ends(), [""; 0]);
+    // Where the next cut is depends on how long these took.
+    let said = tree.imgraph("plan --shard 2/3").exits(0);
     said.mentions("4 images never built here: taken to be as slow as the slow ones of the layer");
     tree.imgraph("plan --shard 9/9").exits(0).prints("nothing to do: 0 images up to date\n");
 }
