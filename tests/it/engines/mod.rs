@@ -7,3 +7,4 @@ mod buildkitd;
 mod buildx;
 mod differential;
 mod fake;
+mod published;

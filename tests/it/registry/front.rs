@@ -1,7 +1,7 @@
 //! A server in front of a registry: it notes what it is asked, wants to be shown a login or a token
 //! where a test says so, and spoils single answers. Behind it is a real registry, or one in memory.
 //!
-//! It speaks just enough HTTP: one thread a connection, bodies with a length.
+//! It speaks just enough HTTP: one thread a connection.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -180,13 +180,20 @@ fn serve(stream: TcpStream, state: &State, behind: &Behind) {
     }
     while let Some((mut request, length)) = head(&mut reader) {
         let fault = fault(state, &request);
+        let chunks = request.headers.remove("transfer-encoding").map(|_| chunks(&mut reader));
         let read = match fault {
             Some(Fault::CutRequest(limit)) => length.min(limit),
             _ => length,
         };
         request.body = vec![0; read];
-        if reader.read_exact(&mut request.body).is_err() {
-            return;
+        match chunks {
+            Some(None) => return,
+            Some(Some(body)) => {
+                request.headers.insert("content-length".to_owned(), body.len().to_string());
+                request.body = body;
+            }
+            None if reader.read_exact(&mut request.body).is_err() => return,
+            None => (),
         }
         state.asked.lock().unwrap().push(request.clone());
         if let Some(Fault::CutRequest(_)) = fault {
@@ -222,6 +229,24 @@ fn head(reader: &mut BufReader<TcpStream>) -> Option<(Request, usize)> {
     }
     let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     Some((Request { method, path, headers, body: Vec::new() }, length))
+}
+
+/// A body that comes in pieces, as engines send layers; none where it breaks off.
+fn chunks(reader: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let length = usize::from_str_radix(line.trim_end(), 16).ok()?;
+        let begin = body.len();
+        // Each is followed by the end of a line.
+        body.resize(begin + length + 2, 0);
+        reader.read_exact(&mut body[begin..]).ok()?;
+        body.truncate(begin + length);
+        if length == 0 {
+            return Some(body);
+        }
+    }
 }
 
 fn fault(state: &State, request: &Request) -> Option<Fault> {

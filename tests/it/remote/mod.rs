@@ -102,7 +102,7 @@ impl World {
     }
 }
 
-fn git(workspace: &Workspace, arguments: &str) {
+pub(crate) fn git(workspace: &Workspace, arguments: &str) {
     let mut command = Command::new("git");
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").current_dir(workspace.root());
     command.args(["-c", "user.name=x", "-c", "user.email=x@x.invalid"]);
@@ -387,4 +387,16 @@ fn notes_say_where_an_image_comes_from() {
     assert_eq!(revision.len(), 40, "{revision}");
     world.write(0, "images/tools/x", "uncommitted");
     world.rebuild(0, "tools --push --force").exits(0);
+}
+
+#[test]
+fn what_was_found_in_the_registry_can_be_promoted() {
+    let mut world = World::new();
+    world.rebuild(0, "--push").exits(0);
+    let clone = world.clone();
+    assert_eq!(world.ends(clone, "--push"), NOTHING);
+    let promote = format!("promote --to {}/prod", world.host());
+    world.imgraph(clone, &promote, 0).mentions("5 promoted");
+    assert_eq!(world.digest("prod/apps/web:latest"), world.digest("apps/web:latest"));
+    world.imgraph(clone, &promote, 0).mentions("nothing to do");
 }

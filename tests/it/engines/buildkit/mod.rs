@@ -69,7 +69,7 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Those that are there. The others are said aloud, once.
-    fn all() -> Vec<Self> {
+    pub(super) fn all() -> Vec<Self> {
         static SAID: Once = Once::new();
         let mut found = Vec::new();
         let mut absent = Vec::new();
