@@ -14,8 +14,7 @@ use crate::graph::spec::ImageSpec;
 use crate::history::{Presence, Record};
 use crate::image::ImageId;
 use crate::ledger;
-use crate::plan::{Facts, Step, key_reference};
-use crate::published::Published;
+use crate::plan::{Step, key_reference};
 use crate::reference::{Reference, names_a_registry};
 use crate::report::sentence;
 
@@ -124,7 +123,7 @@ fn check_targets(routes: &[Route], session: &Session) -> Result<(), Failure> {
 }
 
 /// The build keys that the work tree calls for, or why one is not known. What is recorded is taken to
-/// be there, in a store or in a registry: neither is asked.
+/// be there: no engine is asked.
 fn keys(
     session: &Session,
     selected: &Selected,
@@ -140,8 +139,7 @@ fn keys(
     let gathered = inputs::gather(&disk, &selected.family, &history, &BTreeSet::new());
     session.judge(&selected.family, &gathered.problems, settings)?;
     let present = |_, _: &Record| Presence::Present;
-    let published = Published::recorded(&history);
-    let facts = Facts { published: Some(&published), ..session.facts(&present) };
+    let facts = session.facts(&present);
     let Planned { plan, .. } =
         plan((session, &facts), &history, gathered, &selected.family, Wishes::nothing());
     session.stat.save(&session.state, Keep::All).unwrap_or_default();
