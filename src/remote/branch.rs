@@ -1,30 +1,33 @@
-//! The state of a branch in the registry, and whether this run may move tags.
+//! The state of a branch in the registry: read and written.
 //!
-//! Two runs on one branch can end in another order than their commits have: then a tag would move
-//! back. So who pushes writes its commit into the state first, and whoever finds a later one there
-//! leaves the tags alone. Of two runs that are going to push the same image the one that began later
-//! moves its tags. What the other one builds is found by its key all the same.
+//! A registry has no "write this unless somebody has written since". So it is looked just before
+//! whether anybody has, and right after whether it is there; whoever comes too late begins again with
+//! what is there then.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::clock::now;
 use crate::digest::OciDigest;
-use crate::git::{self, Head};
+use crate::git::Head;
 use crate::image::ImageName;
-use crate::published::note::{self, REVISION, SOURCE};
+use crate::published::note;
 use crate::published::state::{self, Open, State};
 use crate::reference::Reference;
 use crate::registry::RegistryError;
 use crate::registry::manifests::Manifest;
+use crate::remote::claim::Claim;
 use crate::remote::image::found;
 use crate::remote::{Listener, Remote};
 
-/// When a commit was made, in seconds since the Unix epoch.
-const COMMITTED: &str = "io.imgraph.committed";
+/// How often a state is written while others write it, too.
+const TRIES: u32 = 10;
+/// Longer than others take from their last look to their write.
+const SETTLING: Duration = Duration::from_millis(200);
 
 /// Where the state of a branch is.
 #[derive(Clone, Debug)]
@@ -43,30 +46,6 @@ pub struct Branch {
     pub allows_older: bool,
 }
 
-/// What is known of who else is at work.
-#[derive(Debug, Default)]
-pub(super) struct Guard {
-    /// The state that was seen last.
-    seen: Option<OciDigest>,
-    /// The commit that is ahead of ours.
-    ahead: Option<String>,
-    /// Our number in the list of those who move tags.
-    turn: Option<u64>,
-    /// That list.
-    open: Open,
-}
-
-/// Whose turn it is to move the tags of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// Ours.
-    Ours,
-    /// That of a run of this commit, which is later than ours.
-    Later(String),
-    /// That of a run that began after ours.
-    Others,
-}
-
 /// A state as it was found.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
@@ -76,6 +55,10 @@ pub struct Found {
     pub open: Open,
     /// The blob of the records.
     blob: Option<Blob>,
+    /// Its manifest; `None` where the branch has no state of its own yet.
+    manifest: Option<OciDigest>,
+    /// For which commit it was written.
+    claim: Claim,
 }
 
 /// What a run has to say in the end.
@@ -89,7 +72,7 @@ pub struct News<'a> {
 type Blob = (OciDigest, u64);
 
 /// The manifest of a state.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Artefact {
     layers: Vec<Layer>,
     #[serde(default)]
@@ -102,17 +85,6 @@ struct Layer {
     media_type: String,
     digest: OciDigest,
     size: u64,
-}
-
-/// Which commit tags are moved for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-struct Claim {
-    #[serde(rename = "org.opencontainers.image.revision")]
-    revision: Option<String>,
-    #[serde(rename = "org.opencontainers.image.source")]
-    source: Option<String>,
-    #[serde(rename = "io.imgraph.committed")]
-    committed: Option<String>,
 }
 
 impl Remote {
@@ -147,18 +119,24 @@ impl Remote {
         listener: &mut Listener<'_>,
     ) -> Result<Found, RegistryError> {
         let artefact = serde_json::from_slice::<Artefact>(&manifest.bytes).ok();
-        let layers = artefact.map(|artefact| artefact.layers).unwrap_or_default();
-        let of_type = |kind: &str| layers.iter().find(|layer| layer.media_type == kind);
-        let Some(layer) = of_type(state::MEDIA_TYPE) else {
+        let Artefact { layers, annotations: claim } = artefact.unwrap_or_default();
+        let manifest = Some(manifest.digest.clone());
+        let layer = layers.iter().find(|layer| layer.media_type == state::MEDIA_TYPE);
+        let bytes = match layer {
+            Some(layer) => found(self.bytes(branch, layer, listener))?,
+            None => None,
+        };
+        let state = bytes.and_then(|bytes| state::decode(&bytes));
+        let (Some(layer), Some(state)) = (layer, state) else {
             let at = branch.repository.familiar();
             (listener.say)(format!("{at} has no state that this imgraph can read: none is used"));
-            return Ok(Found::default());
+            return Ok(Found { manifest, claim, ..Found::default() });
         };
-        let state = state::decode(&self.bytes(branch, layer, listener)?).unwrap_or_default();
         // What cannot be read may name any of them.
         let all = || state.keys().map(|image| (image.clone(), 0)).collect();
         let open = self.open(branch, &layers, listener)?.unwrap_or_else(all);
-        Ok(Found { state, open, blob: Some((layer.digest.clone(), layer.size)) })
+        let blob = Some((layer.digest.clone(), layer.size));
+        Ok(Found { state, open, blob, manifest, claim })
     }
 
     /// Who moves tags; none where that cannot be read.
@@ -186,30 +164,6 @@ impl Remote {
         Ok(bytes)
     }
 
-    /// Says for which commit tags will be moved, unless a later one has been named, and of which
-    /// images.
-    pub(crate) fn claim(
-        &self,
-        images: BTreeSet<ImageName>,
-        mut listener: Listener<'_>,
-    ) -> Result<(), RegistryError> {
-        let Some((branch, tag)) = self.own() else { return Ok(()) };
-        self.look(&mut listener)?;
-        if self.guard().ahead.is_some() {
-            return Ok(());
-        }
-        let found = self.newest(branch, tag, &mut listener)?;
-        let blob = match found.blob {
-            Some(blob) => blob,
-            None => self.send_state(branch, &found.state, &mut listener)?,
-        };
-        let turn = found.open.iter().map(|(_, turn)| turn + 1).max().unwrap_or(1);
-        let images = images.into_iter().map(|image| (image, turn));
-        let open = found.open.into_iter().chain(images).collect();
-        self.guard().turn = Some(turn);
-        self.put((branch, tag), &blob, open, &mut listener)
-    }
-
     /// What is in the registry now.
     fn newest(
         &self,
@@ -222,34 +176,17 @@ impl Remote {
         }
         // A new branch goes on from its base, whose runs are no business of ours.
         let Some(base) = &branch.base else { return Ok(Found::default()) };
-        match self.artefact(branch, base, listener)? {
-            Some(manifest) => {
-                Ok(Found { open: Open::new(), ..self.read(branch, &manifest, listener)? })
-            }
-            None => Ok(Found::default()),
-        }
-    }
-
-    /// Who moves the tags of an image now.
-    pub(crate) fn turn(
-        &self,
-        image: &ImageName,
-        listener: &mut Listener<'_>,
-    ) -> Result<Turn, RegistryError> {
-        self.look(listener)?;
-        let guard = self.guard();
-        let Some(turn) = guard.turn.filter(|_| guard.ahead.is_none()) else {
-            return Ok(guard.ahead.clone().map_or(Turn::Ours, Turn::Later));
+        let Some(manifest) = self.artefact(branch, base, listener)? else {
+            return Ok(Found::default());
         };
-        let last = guard.open.iter().filter(|(it, _)| it == image).map(|(_, turn)| *turn).max();
-        Ok(if last == Some(turn) { Turn::Ours } else { Turn::Others })
+        let Found { state, blob, .. } = self.read(branch, &manifest, listener)?;
+        Ok(Found { state, blob, ..Found::default() })
     }
 
     /// Looks whether the state was written by somebody else, and what that means for us.
-    fn look(&self, listener: &mut Listener<'_>) -> Result<(), RegistryError> {
+    pub(super) fn look(&self, listener: &mut Listener<'_>) -> Result<(), RegistryError> {
         let Some((branch, tag)) = self.own() else { return Ok(()) };
-        let reference = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
-        let now = found(self.registry.find(&reference, listener.watch()))?.map(|it| it.digest);
+        let now = self.stands_at((branch, tag), listener)?;
         if now.is_none() || self.guard().seen == now {
             return Ok(());
         }
@@ -257,50 +194,63 @@ impl Remote {
         let artefact = serde_json::from_slice::<Artefact>(&manifest.bytes).ok();
         let Some(artefact) = artefact else { return Ok(()) };
         let open = self.open(branch, &artefact.layers, listener)?.unwrap_or_default();
-        let head = branch.head.as_ref().filter(|_| !branch.allows_older);
-        let source = self.origin.source.as_ref();
-        let ahead = head.and_then(|head| ahead(&artefact.annotations, (branch, head), source));
+        let ahead = artefact.annotations.ahead(branch, self.origin.source.as_ref());
         let mut guard = self.guard();
         (guard.open, guard.ahead, guard.seen) = (open, ahead, Some(manifest.digest));
         Ok(())
     }
 
-    fn guard(&self) -> MutexGuard<'_, Guard> {
-        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The manifest of the state in the registry now.
+    fn stands_at(
+        &self,
+        (branch, tag): (&Branch, &str),
+        listener: &mut Listener<'_>,
+    ) -> Result<Option<OciDigest>, RegistryError> {
+        let reference = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
+        Ok(found(self.registry.find(&reference, listener.watch()))?.map(|it| it.digest))
     }
 
-    /// Writes the state of the branch: the newest one in the registry with what is new. Records of
-    /// images that are not in `known` and older than `oldest`, in milliseconds since the Unix epoch,
-    /// are dropped.
-    pub(crate) fn write_state(
+    /// Makes another state of the newest one in the registry, until nobody has written meanwhile.
+    pub(super) fn change(
         &self,
-        news: &News<'_>,
-        (known, oldest): (&dyn Fn(&ImageName) -> bool, u64),
-        mut listener: Listener<'_>,
+        make: &mut dyn FnMut(&Found) -> (State, Open),
+        listener: &mut Listener<'_>,
     ) -> Result<(), RegistryError> {
         let Some((branch, tag)) = self.own() else { return Ok(()) };
-        let Some(turn) = self.guard().turn else { return Ok(()) };
-        let newest = self.newest(branch, tag, &mut listener)?;
-        let mut state = newest.state.clone();
-        // Whose turn came later will say itself what is there.
-        let is_ours = |image: &ImageName| {
-            let turns = newest.open.iter().filter(|(it, _)| it == image);
-            turns.map(|(_, turn)| *turn).max() == Some(turn) && !news.unsettled.contains(image)
-        };
-        let new = news.records.iter().filter(|(image, _)| is_ours(image));
-        state.extend(new.map(|(image, record)| (image.clone(), Arc::clone(record))));
-        state.retain(|image, record| known(image) || record.finished >= oldest);
-        // Where our tags are the last, those who began earlier are dead, or leave them alone.
-        let is_closed = |(image, of): &(ImageName, u64)| {
-            let is_settled = is_ours(image) && news.records.contains_key(image);
-            is_settled || *of == turn && !news.unsettled.contains(image)
-        };
-        let open = newest.open.iter().filter(|it| !is_closed(it)).cloned().collect();
-        let blob = match newest.blob {
-            Some(blob) if state == newest.state => blob,
-            _ => self.send_state(branch, &state, &mut listener)?,
-        };
-        self.put((branch, tag), &blob, open, &mut listener)
+        for attempt in 1..=TRIES {
+            let newest = self.newest(branch, tag, listener)?;
+            let (state, open) = make(&newest);
+            // The tags are where a later commit has put them, whoever writes last.
+            let ahead = newest.claim.ahead(branch, self.origin.source.as_ref());
+            let claim = match &ahead {
+                Some(_) => newest.claim.clone(),
+                None => Claim::ours(branch, self.origin.source.as_ref()),
+            };
+            let is_same = newest.state == state && newest.open == open && newest.claim == claim;
+            let blob = match newest.blob {
+                Some(_) if is_same && newest.manifest.is_some() => return Ok(()),
+                Some(blob) if newest.state == state => blob,
+                _ => self.send_state(branch, &state, listener)?,
+            };
+            let bytes = self.document(branch, (&blob, &open, &claim), listener)?;
+            if attempt < TRIES && self.stands_at((branch, tag), listener)? != newest.manifest {
+                listener.cancel.wait(Duration::from_millis(u64::from(attempt) * (now() % 50)));
+                continue;
+            }
+            let ours = OciDigest::of_content(&bytes);
+            let to = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
+            self.registry.put_manifest(&to, (note::MANIFEST, &bytes), listener.watch())?;
+            if attempt > 1 || self.guard().has_others(&newest.open) {
+                listener.cancel.wait(SETTLING);
+            }
+            let is_there = self.stands_at((branch, tag), listener)?.as_ref() == Some(&ours);
+            let mut guard = self.guard();
+            (guard.seen, guard.ahead, guard.open) = (Some(ours), ahead, open);
+            if is_there {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The branch whose state is written, and its tag.
@@ -320,18 +270,18 @@ impl Remote {
         Ok((digest, bytes.len() as u64))
     }
 
-    fn put(
+    /// The manifest of a state, whose blobs are sent.
+    fn document(
         &self,
-        (branch, tag): (&Branch, &str),
-        (blob, size): &Blob,
-        open: Open,
+        branch: &Branch,
+        ((blob, size), open, claim): (&Blob, &Open, &Claim),
         listener: &mut Listener<'_>,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Vec<u8>, RegistryError> {
         self.send(&branch.repository, note::EMPTY, listener)?;
         let mut layers =
             vec![json!({ "mediaType": state::MEDIA_TYPE, "digest": blob, "size": size })];
         if !open.is_empty() {
-            let bytes = state::encode_open(&open);
+            let bytes = state::encode_open(open);
             let digest = self.send(&branch.repository, &bytes, listener)?;
             let size = bytes.len();
             layers.push(json!({ "mediaType": state::OPEN_TYPE, "digest": digest, "size": size }));
@@ -342,45 +292,8 @@ impl Remote {
             "artifactType": state::ARTIFACT_TYPE,
             "config": note::empty(),
             "layers": layers,
-            "annotations": annotations(branch.head.as_ref(), self.origin.source.as_deref()),
+            "annotations": claim,
         });
-        let bytes = manifest.to_string().into_bytes();
-        let to = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
-        self.registry.put_manifest(&to, (note::MANIFEST, &bytes), listener.watch())?;
-        let mut guard = self.guard();
-        (guard.seen, guard.ahead) = (Some(OciDigest::of_content(&bytes)), None);
-        guard.open = open;
-        Ok(())
+        Ok(manifest.to_string().into_bytes())
     }
-}
-
-fn annotations(head: Option<&Head>, source: Option<&str>) -> Value {
-    let mut notes = serde_json::Map::new();
-    let mut add = |name: &str, value: String| notes.insert(name.to_owned(), value.into());
-    if let Some(head) = head {
-        add(REVISION, head.commit.clone());
-        add(COMMITTED, head.committed.to_string());
-    }
-    if let Some(source) = source {
-        add(SOURCE, source.to_owned());
-    }
-    notes.into()
-}
-
-/// The commit of a claim, if it is later than ours. Of a commit that this clone does not have, the
-/// time tells: it came after the clone, or is of history that was thrown away.
-fn ahead(
-    claim: &Claim,
-    (branch, head): (&Branch, &Head),
-    source: Option<&String>,
-) -> Option<String> {
-    let theirs = claim.revision.as_ref().filter(|theirs| **theirs != head.commit)?;
-    if claim.source.as_ref() != source {
-        return None;
-    }
-    let is_later = match git::is_ancestor(&branch.directory, &head.commit, theirs) {
-        Some(is_ancestor) => is_ancestor,
-        None => claim.committed.as_ref()?.parse::<u64>().ok()? >= head.committed,
-    };
-    is_later.then(|| theirs.clone())
 }

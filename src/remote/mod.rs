@@ -8,10 +8,14 @@
 //! | file | knows |
 //! |---|---|
 //! | `image` | one image: its note, its tags |
-//! | [`branch`] | the state of a branch, and which run may move tags |
+//! | [`branch`] | the state of a branch |
+//! | `claim` | for which commit a state was written |
+//! | `turn` | which run may move tags |
 
 pub mod branch;
+mod claim;
 mod image;
+mod turn;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -21,7 +25,9 @@ use std::sync::atomic::AtomicU32;
 use crate::cancel::Cancel;
 use crate::published::note::Origin;
 use crate::registry::{Registry, RegistryError, Watch};
-use crate::remote::branch::{Branch, Guard};
+use crate::remote::branch::Branch;
+use crate::remote::turn::Guard;
+pub(crate) use crate::remote::turn::Turn;
 
 /// What of earlier builds is read and written where, as `--cache` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub struct Remote {
     origin: Origin,
     branch: Option<Branch>,
     guard: Mutex<Guard>,
+    /// Held by the worker that claims again.
+    entering: Mutex<()>,
     /// A directory for what is on its way, absolute.
     scratch: PathBuf,
     number: AtomicU32,
@@ -65,8 +73,9 @@ impl Remote {
         (origin, branch): (Origin, Option<Branch>),
         scratch: PathBuf,
     ) -> Self {
-        let guard = Mutex::default();
-        Self { registry, access, origin, branch, guard, scratch, number: AtomicU32::new(0) }
+        let (guard, entering) = (Mutex::default(), Mutex::default());
+        let number = AtomicU32::new(0);
+        Self { registry, access, origin, branch, guard, entering, scratch, number }
     }
 
     /// What is read and written.
