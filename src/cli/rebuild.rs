@@ -231,10 +231,14 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
     let facts = Facts { aged_at, ..session.facts(&present) };
     session.check_left_out(selected, &history, &facts)?;
+    if push {
+        session.check_left_out_pushed(selected, &history)?;
+    }
     let wishes = Wishes { forced: &forced, push, believes: false, aged_at };
     let Planned { plan, entries, .. } =
         surely_planned(asked, &facts, (&history, gathered), wishes, cancel)?;
 
+    Shared::learn(&plan, ledger)?;
     let options = options_of(asked, ledger);
     if plan.work().next().is_some() {
         begin(asked, &plan, (&options, &*engine), cancel)?;
@@ -284,7 +288,7 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     if let Ok(reporter) = reporter.into_inner() {
         append_summary(&reporter, settings);
     }
-    outcome.astray.map_or(Ok(summary), |error| Err(tags_stay(error)))
+    outcome.astray.map_or(Ok(summary), |error| Err(tags_stay(&error)))
 }
 
 /// What there is to do before the first build.
@@ -299,9 +303,14 @@ fn begin(
     asked.shared.map_or(Ok(()), |shared| shared.claim(asked.session, plan, cancel))
 }
 
-fn tags_stay(error: EngineError) -> Failure {
-    let failure = Failure::from(error);
-    Failure { message: format!("the tags stay where they were: {}", failure.message), ..failure }
+fn tags_stay(error: &EngineError) -> Failure {
+    let exit = match error {
+        EngineError::Cancelled => return Failure::said(interrupted()),
+        EngineError::Unavailable(_) => Exit::UNAVAILABLE,
+        _ => Exit::IMAGE_FAILED,
+    };
+    let why = run::with_causes(error);
+    Failure::new(exit, format!("the tags stay where they were: {why}"))
 }
 
 /// The plan, which rests on nothing that a registry has lost.
