@@ -160,9 +160,10 @@ pub fn is_ancestor(directory: &Path, ancestor: &str, of: &str) -> Option<bool> {
     git.ask(&is_one).ok().map(|answer| answer.is_some())
 }
 
-/// An address without what may be secret in it: `https://user:password@host/path`.
+/// An address without what may be secret in it: `https://user:password@host/path?token=..`.
 fn without_user(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let rest = rest.split_once(['?', '#']).map_or(rest, |(rest, _)| rest);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     format!("{scheme}://{host}/{path}")

@@ -235,10 +235,14 @@ fn rebuild(asked: &Asked<'_>, ledger: &mut Ledger, cancel: &Cancel) -> Result<Su
     let present = |id, record: &_| presence.of(session, &*engine, id, record);
     let facts = Facts { aged_at, ..session.facts(&present) };
     session.check_left_out(selected, &history, &facts)?;
+    if push {
+        session.check_left_out_pushed(selected, &history)?;
+    }
     let wishes = Wishes { forced: &forced, push, believes: false, aged_at };
     let Planned { plan, entries, .. } =
         surely_planned(asked, &facts, (&history, gathered), wishes, cancel)?;
 
+    Shared::learn(&plan, ledger)?;
     let options = options_of(asked, ledger);
     if plan.work().next().is_some() {
         begin(asked, &plan, (&options, &*engine), cancel)?;
@@ -311,7 +315,8 @@ fn tags_stay(error: &EngineError) -> Failure {
         EngineError::Unavailable(_) => Exit::UNAVAILABLE,
         _ => Exit::IMAGE_FAILED,
     };
-    Failure::new(exit, format!("the tags stay where they were: {}", run::with_causes(error)))
+    let why = run::with_causes(error);
+    Failure::new(exit, format!("the tags stay where they were: {why}"))
 }
 
 /// The plan, which rests on nothing that a registry has lost.

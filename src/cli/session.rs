@@ -29,7 +29,7 @@ use crate::image::{ImageId, Platform};
 use crate::load::{Loaded, resolve};
 use crate::lockfile::{LOCK_FILE, LockFile};
 use crate::plan::{self, Facts, Plan, Wanted};
-use crate::published::Published;
+use crate::published::{self, Published};
 use crate::reference::{Reference, names_a_registry};
 use crate::report::diagnostics::{self, Look};
 use crate::report::sentence;
@@ -223,6 +223,36 @@ impl Session {
                     return Err(Failure::new(Exit::USAGE, message)
                         .help("leave out `--only`, and it is built first"));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if a parent that `--only` leaves out is not in its registry as it is here: what is pushed
+    /// would stand on what nobody else has.
+    pub(crate) fn check_left_out_pushed(
+        &self,
+        selected: &Selected,
+        history: &History,
+    ) -> Result<(), Failure> {
+        let graph = &self.loaded.graph;
+        let is_pushed = |parent: ImageId| {
+            let repository = &graph.image(parent).spec.repository;
+            let Some(record) = history.records.get(graph.name(parent)) else { return true };
+            let key_tag = [plan::key_reference(repository, &record.build_key)];
+            record.engine == published::CLASS
+                || !names_a_registry(repository)
+                || history.is_pushed(&record.image, &record.output.id, &key_tag)
+        };
+        for id in &selected.images {
+            let mut left_out = graph.parents(*id).into_iter();
+            let is_unpushed = |it: &ImageId| !selected.images.contains(it) && !is_pushed(*it);
+            if let Some(parent) = left_out.find(is_unpushed) {
+                let (child, parent) = (graph.name(*id), graph.name(parent));
+                let message =
+                    format!("`{child}` needs `{parent}`, which is not pushed as it is here");
+                return Err(Failure::new(Exit::USAGE, message)
+                    .help("leave out `--only`, and it is pushed first"));
             }
         }
         Ok(())

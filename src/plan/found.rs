@@ -14,14 +14,18 @@ impl Facts<'_> {
         let here = self.in_store(history, id, key);
         let there = self.in_registry(history, id, key);
         let pushes = self.published.is_some_and(published::Published::pushes);
-        match (here, there) {
-            // Who pushes takes what is in the registry rather than to push it once more.
-            (Some(Verdict::Fresh(here) | Verdict::Restore(here)), Some(there))
-                if pushes && self.unpushed(history, id, Some(&here)).is_some() =>
-            {
-                Some(there)
-            }
-            (here, there) => here.or(there),
+        // Who pushes takes what is in the registry rather than to push it once more, or to build on
+        // what is not there: another machine may have made something else of the same key.
+        let is_there = |here: &Arc<Record>, there: &Arc<Record>| {
+            self.unpushed(history, id, Some(here)).is_none()
+                && self.identity(id, here) == self.identity(id, there)
+        };
+        match (&here, &there) {
+            (
+                Some(Verdict::Fresh(a) | Verdict::Restore(a)),
+                Some(Verdict::Fresh(b) | Verdict::Restore(b)),
+            ) if pushes && !is_there(a, b) => there,
+            _ => here.or(there),
         }
     }
 
@@ -37,7 +41,16 @@ impl Facts<'_> {
         if record.engine != published::CLASS {
             return (self.present)(id, record);
         }
-        let references = pushed_references(&self.graph.image(id).spec, &record.build_key);
+        let spec = &self.graph.image(id).spec;
+        // Its image may have moved to another repository.
+        let is_in = |reference: &String| {
+            let rest = reference.strip_prefix(&spec.repository);
+            rest.is_some_and(|rest| rest.starts_with(':'))
+        };
+        if !record.output.references.iter().any(is_in) {
+            return Presence::Missing;
+        }
+        let references = pushed_references(spec, &record.build_key);
         let there = self.published.map(|published| published.presence(record, &references));
         there.unwrap_or(Presence::Missing)
     }
@@ -63,7 +76,8 @@ impl Facts<'_> {
     fn in_registry(&self, history: &History, id: ImageId, key: &Digest) -> Option<Verdict> {
         let published = self.published?;
         let image = self.graph.image(id);
-        let record = published.find(&key_reference(&image.spec.repository, key))?;
+        let record =
+            published.find(&image.spec.name, &key_reference(&image.spec.repository, key))?;
         if record.build_key != *key || record.platform != image.platform {
             return None;
         }

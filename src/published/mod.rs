@@ -84,10 +84,22 @@ impl Published {
         self.wanted != Wanted::Anywhere
     }
 
-    /// The record of an image that a key tag points at.
-    pub fn find(&self, key_reference: &str) -> Option<&Arc<Record>> {
-        let record = self.by_key.get(key_reference)?;
-        (!self.is_gone(record) && !self.is_doubted(&record.image)).then_some(record)
+    /// The record of what a key tag points at: that of the image itself, if its last is one, since
+    /// images of one repository may share a key.
+    pub fn find(&self, image: &ImageName, key_reference: &str) -> Option<&Arc<Record>> {
+        let has = |record: &&Arc<Record>| {
+            record.output.references.iter().any(|reference| reference == key_reference)
+        };
+        let own = self.last.get(image).filter(has);
+        let there = own.filter(|record| !self.is_doubted(&record.image));
+        let there = there.or_else(|| self.by_key.get(key_reference));
+        there.filter(|record| !self.is_gone(record) && !self.is_doubted(&record.image))
+    }
+
+    /// What is under the tags of an image, if that is the output of this record.
+    pub fn last(&self, record: &Record) -> Option<&Arc<Record>> {
+        let last = self.last.get(&record.image).filter(|_| !self.is_doubted(&record.image))?;
+        Some(last).filter(|last| last.output.manifest == record.output.manifest)
     }
 
     /// The last records of images that a history knows nothing of.

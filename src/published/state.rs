@@ -59,6 +59,12 @@ pub fn decode(bytes: &[u8]) -> Option<State> {
     Some(records.map(|record| (record.image.clone(), Arc::new(record))).collect())
 }
 
+/// The number of the run that began last of those that move the tags of an image.
+pub fn last_turn(open: &Open, image: &ImageName) -> Option<u64> {
+    let of_image = open.range((image.clone(), 0)..=(image.clone(), u64::MAX));
+    of_image.map(|(_, turn)| *turn).next_back()
+}
+
 /// The bytes of the images whose tags are being moved.
 pub fn encode_open(open: &Open) -> Vec<u8> {
     postcard::to_stdvec(open).expect("postcard encodes names")

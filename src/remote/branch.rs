@@ -1,31 +1,33 @@
-//! The state of a branch in the registry, and whether this run may move tags.
+//! The state of a branch in the registry: read and written.
 //!
-//! Two runs on one branch can end in another order than their commits have: then a tag would move
-//! back. So who pushes writes its commit into the state first, and whoever finds a later one there
-//! leaves the tags alone. Of two runs that are going to push the same image the one that began later
-//! moves its tags. What the other one builds is found by its key all the same.
+//! A registry has no "write this unless somebody has written since". So it is looked just before
+//! whether anybody has, and right after whether it is there; whoever comes too late begins again with
+//! what is there then.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::clock::now;
 use crate::digest::OciDigest;
-use crate::git::{self, Head};
+use crate::git::Head;
 use crate::image::ImageName;
-use crate::published::note::{self, REVISION, SOURCE};
+use crate::published::note;
 use crate::published::state::{self, Open, State};
 use crate::reference::Reference;
 use crate::registry::RegistryError;
 use crate::registry::manifests::Manifest;
+use crate::remote::claim::Claim;
 use crate::remote::image::found;
 use crate::remote::{Listener, Remote};
 
-/// When a commit was made, in seconds since the Unix epoch.
-const COMMITTED: &str = "io.imgraph.committed";
+/// How often a state is written while others write it, too.
+const TRIES: u32 = 10;
+/// Longer than others take from their last look to their write.
+const SETTLING: Duration = Duration::from_millis(200);
 
 /// Where the state of a branch is.
 #[derive(Clone, Debug)]
@@ -36,43 +38,12 @@ pub struct Branch {
     pub own: Option<String>,
     /// The tag of the branch that is read where the own one has no state yet.
     pub base: Option<String>,
+    /// The directory of the work tree, absolute.
+    pub directory: PathBuf,
+    /// Its commit.
+    pub head: Option<Head>,
     /// Whether tags move although the branch has moved on.
     pub allows_older: bool,
-}
-
-/// What is known of who else is at work.
-#[derive(Debug, Default)]
-pub(super) struct Guard {
-    /// The state that was seen last.
-    seen: Option<OciDigest>,
-    /// The commit that is ahead of ours.
-    ahead: Option<String>,
-    /// What we said in the beginning.
-    claim: Option<Claimed>,
-    /// Who moves tags now: of each image the number of who began last.
-    last: BTreeMap<ImageName, u64>,
-}
-
-/// What a run said in the beginning.
-#[derive(Clone, Debug)]
-struct Claimed {
-    /// Its number in the list of those who move tags.
-    turn: u64,
-    /// The images whose tags it moves.
-    images: BTreeSet<ImageName>,
-    /// The state as it was then.
-    before: State,
-}
-
-/// Whose turn it is to move the tags of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// Ours.
-    Ours,
-    /// That of a run of this commit, which is later than ours.
-    Later(String),
-    /// That of a run that began after ours.
-    Others,
 }
 
 /// A state as it was found.
@@ -84,6 +55,10 @@ pub struct Found {
     pub open: Open,
     /// The blob of the records.
     blob: Option<Blob>,
+    /// Its manifest; `None` where the branch has no state of its own yet.
+    manifest: Option<OciDigest>,
+    /// For which commit it was written.
+    claim: Claim,
 }
 
 /// What a run has to say in the end.
@@ -97,7 +72,7 @@ pub struct News<'a> {
 type Blob = (OciDigest, u64);
 
 /// The manifest of a state.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Artefact {
     layers: Vec<Layer>,
     #[serde(default)]
@@ -110,17 +85,6 @@ struct Layer {
     media_type: String,
     digest: OciDigest,
     size: u64,
-}
-
-/// Which commit tags are moved for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-struct Claim {
-    #[serde(rename = "org.opencontainers.image.revision")]
-    revision: Option<String>,
-    #[serde(rename = "org.opencontainers.image.source")]
-    source: Option<String>,
-    #[serde(rename = "io.imgraph.committed")]
-    committed: Option<String>,
 }
 
 impl Remote {
@@ -155,18 +119,24 @@ impl Remote {
         listener: &mut Listener<'_>,
     ) -> Result<Found, RegistryError> {
         let artefact = serde_json::from_slice::<Artefact>(&manifest.bytes).ok();
-        let layers = artefact.map(|artefact| artefact.layers).unwrap_or_default();
-        let of_type = |kind: &str| layers.iter().find(|layer| layer.media_type == kind);
-        let Some(layer) = of_type(state::MEDIA_TYPE) else {
+        let Artefact { layers, annotations: claim } = artefact.unwrap_or_default();
+        let manifest = Some(manifest.digest.clone());
+        let layer = layers.iter().find(|layer| layer.media_type == state::MEDIA_TYPE);
+        let bytes = match layer {
+            Some(layer) => found(self.bytes(branch, layer, listener))?,
+            None => None,
+        };
+        let state = bytes.and_then(|bytes| state::decode(&bytes));
+        let (Some(layer), Some(state)) = (layer, state) else {
             let at = branch.repository.familiar();
             (listener.say)(format!("{at} has no state that this imgraph can read: none is used"));
-            return Ok(Found::default());
+            return Ok(Found { manifest, claim, ..Found::default() });
         };
-        let state = state::decode(&self.bytes(branch, layer, listener)?).unwrap_or_default();
         // What cannot be read may name any of them.
         let all = || state.keys().map(|image| (image.clone(), 0)).collect();
         let open = self.open(branch, &layers, listener)?.unwrap_or_else(all);
-        Ok(Found { state, open, blob: Some((layer.digest.clone(), layer.size)) })
+        let blob = Some((layer.digest.clone(), layer.size));
+        Ok(Found { state, open, blob, manifest, claim })
     }
 
     /// Who moves tags; none where that cannot be read.
@@ -194,30 +164,6 @@ impl Remote {
         Ok(bytes)
     }
 
-    /// Says for which commit tags will be moved, unless a later one has been named, and of which
-    /// images.
-    pub(crate) fn claim(
-        &self,
-        images: BTreeSet<ImageName>,
-        mut listener: Listener<'_>,
-    ) -> Result<(), RegistryError> {
-        let Some((branch, tag)) = self.own() else { return Ok(()) };
-        self.look(&mut listener)?;
-        if self.guard().ahead.is_some() {
-            return Ok(());
-        }
-        let found = self.newest(branch, tag, &mut listener)?;
-        let blob = match found.blob {
-            Some(blob) => blob,
-            None => self.send_state(branch, &found.state, &mut listener)?,
-        };
-        let turn = found.open.iter().map(|(_, turn)| turn + 1).max().unwrap_or(1);
-        let ours = images.iter().map(|image| (image.clone(), turn));
-        let open = found.open.into_iter().chain(ours).collect();
-        self.guard().claim = Some(Claimed { turn, images, before: found.state });
-        self.put((branch, tag), &blob, &open, &mut listener)
-    }
-
     /// What is in the registry now.
     fn newest(
         &self,
@@ -231,63 +177,17 @@ impl Remote {
         // A new branch goes on from its base, whose runs are no business of ours.
         let base = branch.base.as_ref().filter(|base| *base != tag);
         let Some(base) = base else { return Ok(Found::default()) };
-        match self.artefact(branch, base, listener)? {
-            Some(manifest) => {
-                Ok(Found { open: Open::new(), ..self.read(branch, &manifest, listener)? })
-            }
-            None => Ok(Found::default()),
-        }
-    }
-
-    /// Who moves the tags of an image now.
-    pub(crate) fn turn(
-        &self,
-        image: &ImageName,
-        listener: &mut Listener<'_>,
-    ) -> Result<Turn, RegistryError> {
-        self.look(listener)?;
-        let guard = self.guard();
-        if let Some(commit) = &guard.ahead {
-            return Ok(Turn::Later(commit.clone()));
-        }
-        let Some(claim) = &guard.claim else { return Ok(Turn::Ours) };
-        match guard.last.get(image).map(|last| last.cmp(&claim.turn)) {
-            Some(Ordering::Equal) => Ok(Turn::Ours),
-            Some(Ordering::Greater) => Ok(Turn::Others),
-            Some(Ordering::Less) | None => {
-                drop(guard);
-                self.claim_again(image, listener)
-            }
-        }
-    }
-
-    /// We are not in the list any more: either somebody who began later has been through with the
-    /// image, or two wrote at the same time, and what we had written was lost.
-    fn claim_again(
-        &self,
-        image: &ImageName,
-        listener: &mut Listener<'_>,
-    ) -> Result<Turn, RegistryError> {
-        let Some((branch, tag)) = self.own() else { return Ok(Turn::Ours) };
-        let Some(claim) = self.guard().claim.clone() else { return Ok(Turn::Ours) };
-        let newest = self.newest(branch, tag, listener)?;
-        let is_unchanged = |it: &ImageName| claim.before.get(it) == newest.state.get(it);
-        if !is_unchanged(image) {
-            return Ok(Turn::Others);
-        }
-        let Some(blob) = &newest.blob else { return Ok(Turn::Ours) };
-        let ours = claim.images.iter().filter(|it| is_unchanged(it));
-        let lost = ours.map(|it| (it.clone(), claim.turn));
-        let open = newest.open.iter().cloned().chain(lost).collect();
-        self.put((branch, tag), blob, &open, listener)?;
-        Ok(Turn::Ours)
+        let Some(manifest) = self.artefact(branch, base, listener)? else {
+            return Ok(Found::default());
+        };
+        let Found { state, blob, .. } = self.read(branch, &manifest, listener)?;
+        Ok(Found { state, blob, ..Found::default() })
     }
 
     /// Looks whether the state was written by somebody else, and what that means for us.
-    fn look(&self, listener: &mut Listener<'_>) -> Result<(), RegistryError> {
+    pub(super) fn look(&self, listener: &mut Listener<'_>) -> Result<(), RegistryError> {
         let Some((branch, tag)) = self.own() else { return Ok(()) };
-        let reference = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
-        let now = found(self.registry.find(&reference, listener.watch()))?.map(|it| it.digest);
+        let now = self.stands_at((branch, tag), listener)?;
         if now.is_none() || self.guard().seen == now {
             return Ok(());
         }
@@ -295,59 +195,63 @@ impl Remote {
         let artefact = serde_json::from_slice::<Artefact>(&manifest.bytes).ok();
         let Some(artefact) = artefact else { return Ok(()) };
         let open = self.open(branch, &artefact.layers, listener)?.unwrap_or_default();
-        let head = self.tree.head.as_ref().filter(|_| !branch.allows_older);
-        let source = self.tree.source();
-        let ahead = head
-            .and_then(|head| ahead(&artefact.annotations, (&self.tree.directory, head), source));
+        let ahead = artefact.annotations.ahead(branch, self.source.as_ref());
         let mut guard = self.guard();
-        (guard.last, guard.ahead, guard.seen) = (last(&open), ahead, Some(manifest.digest));
+        (guard.open, guard.ahead, guard.seen) = (open, ahead, Some(manifest.digest));
         Ok(())
     }
 
-    fn guard(&self) -> MutexGuard<'_, Guard> {
-        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The manifest of the state in the registry now.
+    fn stands_at(
+        &self,
+        (branch, tag): (&Branch, &str),
+        listener: &mut Listener<'_>,
+    ) -> Result<Option<OciDigest>, RegistryError> {
+        let reference = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
+        Ok(found(self.registry.find(&reference, listener.watch()))?.map(|it| it.digest))
     }
 
-    /// Writes the state of the branch: the newest one in the registry with what is new. Records of
-    /// images that are not in `known` and older than `oldest`, in milliseconds since the Unix epoch,
-    /// are dropped.
-    pub(crate) fn write_state(
+    /// Makes another state of the newest one in the registry, until nobody has written meanwhile.
+    pub(super) fn change(
         &self,
-        news: &News<'_>,
-        (known, oldest): (&dyn Fn(&ImageName) -> bool, u64),
-        mut listener: Listener<'_>,
+        make: &mut dyn FnMut(&Found) -> (State, Open),
+        listener: &mut Listener<'_>,
     ) -> Result<(), RegistryError> {
         let Some((branch, tag)) = self.own() else { return Ok(()) };
-        let Some(Claimed { turn, images, before }) = self.guard().claim.take() else {
-            return Ok(());
-        };
-        let newest = self.newest(branch, tag, &mut listener)?;
-        let mut state = newest.state.clone();
-        let last = last(&newest.open);
-        // Whose turn came later will say itself what is there, or has said so.
-        let is_ours = |image: &ImageName| {
-            let is_last = match last.get(image).map(|last| last.cmp(&turn)) {
-                Some(Ordering::Equal) => true,
-                Some(Ordering::Greater) => false,
-                Some(Ordering::Less) | None => before.get(image) == newest.state.get(image),
+        for attempt in 1..=TRIES {
+            let newest = self.newest(branch, tag, listener)?;
+            let (state, open) = make(&newest);
+            // The tags are where a later commit has put them, whoever writes last.
+            let ahead = newest.claim.ahead(branch, self.source.as_ref());
+            let claim = match &ahead {
+                Some(_) => newest.claim.clone(),
+                None => Claim::ours(branch, self.source.as_ref()),
             };
-            is_last && !news.unsettled.contains(image)
-        };
-        let new = news.records.iter().filter(|(image, _)| is_ours(image));
-        state.extend(new.map(|(image, record)| (image.clone(), Arc::clone(record))));
-        state.retain(|image, record| known(image) || record.finished >= oldest);
-        // Where our tags are the last, those who began earlier are dead, or leave them alone.
-        let is_closed = |(image, of): &(ImageName, u64)| {
-            let is_settled = is_ours(image) && news.records.contains_key(image);
-            let is_own = *of == turn && images.contains(image);
-            is_settled || is_own && !news.unsettled.contains(image)
-        };
-        let open = newest.open.iter().filter(|it| !is_closed(it)).cloned().collect();
-        let blob = match newest.blob {
-            Some(blob) if state == newest.state => blob,
-            _ => self.send_state(branch, &state, &mut listener)?,
-        };
-        self.put((branch, tag), &blob, &open, &mut listener)
+            let is_same = newest.state == state && newest.open == open && newest.claim == claim;
+            let blob = match newest.blob {
+                Some(_) if is_same && newest.manifest.is_some() => return Ok(()),
+                Some(blob) if newest.state == state => blob,
+                _ => self.send_state(branch, &state, listener)?,
+            };
+            let bytes = self.document(branch, (&blob, &open, &claim), listener)?;
+            if attempt < TRIES && self.stands_at((branch, tag), listener)? != newest.manifest {
+                listener.cancel.wait(Duration::from_millis(u64::from(attempt) * (now() % 50)));
+                continue;
+            }
+            let ours = OciDigest::of_content(&bytes);
+            let to = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
+            self.registry.put_manifest(&to, (note::MANIFEST, &bytes), listener.watch())?;
+            if attempt > 1 || self.guard().has_others(&newest.open) {
+                listener.cancel.wait(SETTLING);
+            }
+            let is_there = self.stands_at((branch, tag), listener)?.as_ref() == Some(&ours);
+            let mut guard = self.guard();
+            (guard.seen, guard.ahead, guard.open) = (Some(ours), ahead, open);
+            if is_there {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The branch whose state is written, and its tag.
@@ -367,13 +271,13 @@ impl Remote {
         Ok((digest, bytes.len() as u64))
     }
 
-    fn put(
+    /// The manifest of a state, whose blobs are sent.
+    fn document(
         &self,
-        (branch, tag): (&Branch, &str),
-        (blob, size): &Blob,
-        open: &Open,
+        branch: &Branch,
+        ((blob, size), open, claim): (&Blob, &Open, &Claim),
         listener: &mut Listener<'_>,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Vec<u8>, RegistryError> {
         self.send(&branch.repository, note::EMPTY, listener)?;
         let mut layers =
             vec![json!({ "mediaType": state::MEDIA_TYPE, "digest": blob, "size": size })];
@@ -389,51 +293,8 @@ impl Remote {
             "artifactType": state::ARTIFACT_TYPE,
             "config": note::empty(),
             "layers": layers,
-            "annotations": annotations(self.tree.head.as_ref(), self.tree.source()),
+            "annotations": claim,
         });
-        let bytes = manifest.to_string().into_bytes();
-        let to = Reference { tag: Some(tag.to_owned()), ..branch.repository.clone() };
-        self.registry.put_manifest(&to, (note::MANIFEST, &bytes), listener.watch())?;
-        let mut guard = self.guard();
-        (guard.seen, guard.ahead) = (Some(OciDigest::of_content(&bytes)), None);
-        guard.last = last(open);
-        Ok(())
+        Ok(manifest.to_string().into_bytes())
     }
-}
-
-/// Of each image the number of who began last.
-fn last(open: &Open) -> BTreeMap<ImageName, u64> {
-    // They are in order: of one image the last is the largest.
-    open.iter().cloned().collect()
-}
-
-fn annotations(head: Option<&Head>, source: Option<&String>) -> Value {
-    let mut notes = serde_json::Map::new();
-    let mut add = |name: &str, value: String| notes.insert(name.to_owned(), value.into());
-    if let Some(head) = head {
-        add(REVISION, head.commit.clone());
-        add(COMMITTED, head.committed.to_string());
-    }
-    if let Some(source) = source {
-        add(SOURCE, source.clone());
-    }
-    notes.into()
-}
-
-/// The commit of a claim, if it is later than ours. Of a commit that this clone does not have, the
-/// time tells: it came after the clone, or is of history that was thrown away.
-fn ahead(
-    claim: &Claim,
-    (directory, head): (&Path, &Head),
-    source: Option<&String>,
-) -> Option<String> {
-    let theirs = claim.revision.as_ref().filter(|theirs| **theirs != head.commit)?;
-    if claim.source.as_ref() != source {
-        return None;
-    }
-    let is_later = match git::is_ancestor(directory, &head.commit, theirs) {
-        Some(is_ancestor) => is_ancestor,
-        None => claim.committed.as_ref()?.parse::<u64>().ok()? >= head.committed,
-    };
-    is_later.then(|| theirs.clone())
 }

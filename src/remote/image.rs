@@ -96,7 +96,7 @@ impl Remote {
         let Manifest { media_type, bytes, .. } =
             self.registry.manifest(&by_digest(repository, &digest)?, listener.watch())?;
         let image = Descriptor { media_type, digest, size: bytes.len() };
-        let origin = Origin { base, ..self.origin().clone() };
+        let origin = Origin { revision: self.revision(), source: self.source.clone(), base };
         let note = note::encode(record, &image, &origin);
         let to: Reference = note::reference(key_reference).parse().map_err(wrong(key_reference))?;
         self.send(&to, note::EMPTY, &mut listener)?;

@@ -8,10 +8,14 @@
 //! | file | knows |
 //! |---|---|
 //! | `image` | one image: its note, its tags |
-//! | [`branch`] | the state of a branch, and which run may move tags |
+//! | [`branch`] | the state of a branch |
+//! | `claim` | for which commit a state was written |
+//! | `turn` | which run may move tags |
 
 pub mod branch;
+mod claim;
 mod image;
+mod turn;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -19,10 +23,11 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, OnceLock};
 
 use crate::cancel::Cancel;
-use crate::git::{self, Head};
-use crate::published::note::Origin;
+use crate::git;
 use crate::registry::{Registry, RegistryError, Watch};
-use crate::remote::branch::{Branch, Guard};
+use crate::remote::branch::Branch;
+use crate::remote::turn::Guard;
+pub(crate) use crate::remote::turn::Turn;
 
 /// What of earlier builds is read and written where, as `--cache` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,30 +43,17 @@ pub struct Access {
 pub struct Remote {
     registry: Registry,
     access: Access,
-    tree: WorkTree,
-    /// What it was built from, found out when it is first written.
-    origin: OnceLock<Origin>,
+    /// Where `origin` is.
+    source: Option<String>,
+    /// The commit, as far as it says what is built.
+    revision: OnceLock<Option<String>>,
     branch: Option<Branch>,
     guard: Mutex<Guard>,
+    /// Held by the worker that claims again.
+    entering: Mutex<()>,
     /// A directory for what is on its way, absolute.
     scratch: PathBuf,
     number: AtomicU32,
-}
-
-/// The work tree whose images are built.
-#[derive(Clone, Debug)]
-pub struct WorkTree {
-    /// Its directory, absolute.
-    pub directory: PathBuf,
-    /// Its commit, if it has one.
-    pub head: Option<Head>,
-}
-
-impl WorkTree {
-    /// Where it comes from.
-    fn source(&self) -> Option<&String> {
-        self.head.as_ref()?.source.as_ref()
-    }
 }
 
 /// Who watches: ends it, and is told why it takes longer.
@@ -81,25 +73,22 @@ impl Remote {
     pub fn new(
         registry: Registry,
         access: Access,
-        (tree, branch): (WorkTree, Option<Branch>),
+        (source, branch): (Option<String>, Option<Branch>),
         scratch: PathBuf,
     ) -> Self {
-        let (guard, origin, number) = Default::default();
-        Self { registry, access, tree, origin, branch, guard, scratch, number }
+        let (guard, entering, revision, number) = Default::default();
+        Self { registry, access, source, revision, branch, guard, entering, scratch, number }
     }
 
-    /// What images are built from. Whether files differ from the commit takes git some time where
+    /// The commit that images are built from. Whether files differ from it takes git some time where
     /// there are many: it is asked once, and not if nothing is written.
-    fn origin(&self) -> &Origin {
-        self.origin.get_or_init(|| {
-            let WorkTree { directory, head } = &self.tree;
-            let dirty = || if git::is_dirty(directory) { "-dirty" } else { "" };
-            Origin {
-                revision: head.as_ref().map(|head| format!("{}{}", head.commit, dirty())),
-                source: self.tree.source().cloned(),
-                base: None,
-            }
-        })
+    fn revision(&self) -> Option<String> {
+        let revision = || {
+            let Branch { directory, head, .. } = self.branch.as_ref()?;
+            let dirty = if git::is_dirty(directory) { "-dirty" } else { "" };
+            Some(format!("{}{dirty}", head.as_ref()?.commit))
+        };
+        self.revision.get_or_init(revision).clone()
     }
 
     /// What is read and written.

@@ -162,6 +162,11 @@ fn previous<'r>(run: &'r Run<'_>, id: ImageId, layer: Option<&Layer>) -> Option<
     let facts = &run.facts;
     let image = facts.graph.image(id);
     let record = run.ledger.history().records.get(&image.spec.name)?;
+    let record = match facts.published {
+        // The ledger knows what its tags pointed at when this machine last looked.
+        Some(published) if record.engine == published::CLASS => published.last(record)?,
+        _ => record,
+    };
     let stands = layer.is_none_or(|layer| layer.cutoff == Cutoff::Content)
         // Where nothing is pushed it has to be in the store.
         && (record.engine == facts.engine || run.options.push && facts.counts(record))

@@ -11,8 +11,7 @@ use crate::event::Failure;
 use crate::history::{Output, Record};
 use crate::published;
 use crate::registry::RegistryError;
-use crate::remote::branch::Turn;
-use crate::remote::{Listener, Remote, is_denied};
+use crate::remote::{Listener, Remote, Turn, is_denied};
 use crate::run::job::{Job, Push};
 use crate::run::work::{Failed, LogWriter, Message, Shared, is_transient, patiently, with_causes};
 

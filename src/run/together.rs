@@ -8,8 +8,7 @@ use crate::digest::OciDigest;
 use crate::engine::{Cancel, EngineError};
 use crate::image::{ImageId, ImageName};
 use crate::registry::RegistryError;
-use crate::remote::branch::Turn;
-use crate::remote::{Listener, Remote};
+use crate::remote::{Listener, Remote, Turn};
 
 /// Tags that wait.
 #[derive(Clone, Debug)]

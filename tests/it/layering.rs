@@ -18,7 +18,7 @@ const EFFECTS: &[(&str, &[&str])] = &[
     ("gather", &["cancel", "clock", "process"]),
     ("load", &["gather"]),
     ("ledger", &[]),
-    ("remote", &["cancel", "git", "registry"]),
+    ("remote", &["cancel", "clock", "git", "registry"]),
     ("engine", &["cancel", "clock", "dockerconfig", "process", "registry", "tls"]),
     ("signal", &["cancel", "clock"]),
     ("run", &["cancel", "clock", "engine", "gather", "ledger", "registry", "remote"]),

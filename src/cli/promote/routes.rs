@@ -14,7 +14,8 @@ use crate::graph::spec::ImageSpec;
 use crate::history::{Presence, Record};
 use crate::image::ImageId;
 use crate::ledger;
-use crate::plan::{Step, key_reference};
+use crate::plan::{Facts, Step, key_reference};
+use crate::published::Published;
 use crate::reference::{Reference, names_a_registry};
 use crate::report::sentence;
 
@@ -139,7 +140,8 @@ fn keys(
     let gathered = inputs::gather(&disk, &selected.family, &history, &BTreeSet::new());
     session.judge(&selected.family, &gathered.problems, settings)?;
     let present = |_, _: &Record| Presence::Present;
-    let facts = session.facts(&present);
+    let published = Published::recorded(&history);
+    let facts = Facts { published: Some(&published), ..session.facts(&present) };
     let Planned { plan, .. } =
         plan((session, &facts), &history, gathered, &selected.family, Wishes::nothing());
     session.stat.save(&session.state, Keep::All).unwrap_or_default();

@@ -1,9 +1,11 @@
 //! On which branch a run is, and where its state is kept.
 
+use std::path::Path;
+
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::git::Head;
+use crate::git::{self, Head};
 use crate::published::state::tag;
 use crate::reference::{Reference, names_a_registry};
 use crate::remote::branch::Branch;
@@ -15,7 +17,7 @@ const STATES: &str = "imgraph-state";
 pub(super) fn find(
     session: &Session,
     settings: &Settings,
-    (head, allows_older): (Option<&Head>, bool),
+    allows_older: bool,
 ) -> Result<Option<Branch>, Failure> {
     let workspace = &session.loaded.workspace.layers.workspace;
     let usual = || workspace.registry.as_ref().map(|registry| format!("{registry}/{STATES}"));
@@ -30,13 +32,16 @@ pub(super) fn find(
                     state = \"registry.example.com/acme/imgraph-state\"";
         return Err(Failure::new(Exit::WORKSPACE, message).help(help));
     };
-    let own = own(settings).or_else(|| head?.branch.clone());
-    let base = base(settings).or_else(|| head?.default_branch.clone());
+    let head = git::head(&session.root);
+    let own = own(settings).or_else(|| head.as_ref()?.branch.clone());
+    let base = base(settings).or_else(|| head.as_ref()?.default_branch.clone());
     let base = base.unwrap_or_else(|| "main".to_owned());
     Ok(Some(Branch {
         repository,
         base: Some(tag(&base)).filter(|_| own.as_ref() != Some(&base)),
         own: own.as_deref().map(tag),
+        directory: session.root.clone(),
+        head,
         allows_older,
     }))
 }

@@ -19,7 +19,6 @@ use crate::cli::settings::{Settings, write};
 use crate::clock::now;
 use crate::digest::OciDigest;
 use crate::engine::simulate::Simulate;
-use crate::git;
 use crate::history::Record;
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{Entry, Ledger};
@@ -27,7 +26,7 @@ use crate::plan::{Decision, Plan};
 use crate::published::{self, Published, Wanted};
 use crate::registry::RegistryError;
 use crate::remote::branch::{Found, News};
-use crate::remote::{Access, Caches, Listener, Remote, WorkTree, is_denied};
+use crate::remote::{Access, Caches, Listener, Remote, is_denied};
 use crate::run::{Outcome, with_causes};
 
 /// How long what nothing in this work tree is called by stays in a state, in milliseconds: other
@@ -80,10 +79,17 @@ impl Shared {
             return Ok(None);
         }
         let registry = registries::open(settings, &session.root, &session.state)?;
-        let tree = WorkTree { directory: session.root.clone(), head: git::head(&session.root) };
-        let branch = branch::find(session, settings, (tree.head.as_ref(), asked.allow_older))?;
+        let branch = branch::find(session, settings, asked.allow_older)?;
+        if asked.push && access.writes && branch.as_ref().is_some_and(|it| it.own.is_none()) {
+            warn(
+                "nothing says which branch this is: what is pushed is not written into a state, and \
+                 tags move whoever has moved them",
+            );
+        }
+        let head = branch.as_ref().and_then(|branch| branch.head.as_ref());
+        let source = head.and_then(|head| head.source.clone());
         let scratch = session.state.join("sending");
-        let remote = Remote::new(registry, access, (tree, branch), scratch);
+        let remote = Remote::new(registry, access, (source, branch), scratch);
         let found = if access.reads { state(&remote, cancel)? } else { Found::default() };
         if access.reads {
             let Found { state, open, .. } = found;
@@ -116,8 +122,24 @@ impl Shared {
         Ok(())
     }
 
-    /// Looks whether the registry still has what images to build stand on. Says whether it has lost
-    /// any: then the plan is another one.
+    /// Tells the ledger of what stands for an image and is not its own: other verbs decide by the
+    /// ledger alone.
+    pub(crate) fn learn(plan: &Plan, ledger: &mut Ledger) -> Result<(), Failure> {
+        let history = ledger.history();
+        let fresh = plan.steps.iter().filter(|step| step.decision == Decision::Fresh);
+        let standing = fresh.filter_map(|step| step.record.as_ref());
+        let news = standing.filter(|it| {
+            it.engine == published::CLASS && history.records.get(&it.image) != Some(*it)
+        });
+        let entries: Vec<Entry> = news.map(|it| Entry::Recorded(Arc::clone(it))).collect();
+        if !entries.is_empty() {
+            ledger.append(entries)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the registry still has what images to build stand on, and what is to be tagged
+    /// again. Says whether it has lost any: then the plan is another one.
     pub(crate) fn has_lost(
         &self,
         session: &Session,
@@ -129,14 +151,18 @@ impl Shared {
         let records: BTreeMap<ImageId, &Arc<Record>> = plan
             .steps
             .iter()
-            .filter(|step| step.decision == Decision::Fresh)
+            .filter(|step| matches!(step.decision, Decision::Fresh | Decision::Restore))
             .filter_map(|step| Some((step.image, step.record.as_ref()?)))
             .filter(|(_, record)| record.engine == published::CLASS)
             .collect();
         let builds = plan.steps.iter().filter(|step| {
             matches!(step.decision, Decision::Rebuild | Decision::Pending | Decision::Restore)
         });
-        let needed: BTreeSet<ImageId> = builds.flat_map(|step| graph.parents(step.image)).collect();
+        let restored = plan.steps.iter().filter(|step| step.decision == Decision::Restore);
+        let needed: BTreeSet<ImageId> = builds
+            .flat_map(|step| graph.parents(step.image))
+            .chain(restored.map(|step| step.image))
+            .collect();
         let needed: Vec<(String, OciDigest)> = needed
             .iter()
             .filter_map(|id| {
@@ -203,7 +229,7 @@ impl Shared {
     ) -> Result<(), Failure> {
         let say = &mut |note: String| warn(&note);
         let names = plan.work().map(|step| session.loaded.graph.name(step.image).clone());
-        match self.remote.claim(names.collect(), Listener { cancel, say }) {
+        match self.remote.claim(&names.collect(), Listener { cancel, say }) {
             Err(error) if is_denied(&error) => {
                 warn(&format!("the state of the branch cannot be written: {error}"));
                 Ok(())

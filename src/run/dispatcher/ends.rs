@@ -47,11 +47,8 @@ impl<'a> Dispatcher<'a, '_> {
         key: Digest,
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
-        if let Some((limit, layer)) = job::size_limit(&self.run, id)
-            && record.output.size > limit
-        {
-            let message = work::too_large(record.output.size, limit, &layer);
-            return self.fail(id, Failure { transient: false, ..work::passing(&message) });
+        if let Some(failure) = self.too_large(id, record) {
+            return self.fail(id, failure);
         }
         let known = record.output.references.clone();
         let references = job::references(&self.run, id, &key);
@@ -72,6 +69,14 @@ impl<'a> Dispatcher<'a, '_> {
         self.workers += 1;
         spawn(Box::new(move || work::restore(shared, id, &record.output, &sender)));
         Ok(())
+    }
+
+    /// That what would stand for an image is more than its layer allows.
+    fn too_large(&self, id: ImageId, record: &Record) -> Option<Failure> {
+        let (limit, layer) = job::size_limit(&self.run, id)?;
+        let size = record.output.size;
+        let failure = || work::passing(&work::too_large(size, limit, &layer));
+        (size > limit).then(|| Failure { transient: false, ..failure() })
     }
 
     pub(super) fn built(
@@ -132,6 +137,9 @@ impl<'a> Dispatcher<'a, '_> {
         record: Record,
         spawn: Spawn<'_, 'a>,
     ) -> Result<(), LedgerError> {
+        if let Some(failure) = self.too_large(id, &record) {
+            return self.fail(id, failure);
+        }
         let facts = self.run.facts;
         let entries = self.run.entries[id.index()].take().unwrap_or_default();
         self.source_keys[id.index()] = source_key(&facts, id, &entries, &self.source_keys);
@@ -189,16 +197,20 @@ impl<'a> Dispatcher<'a, '_> {
     fn renew_published(&mut self, id: ImageId, ended: Ended) {
         let record = self.current[id.index()].as_ref().filter(|_| ended == Ended::Built);
         let Some(record) = record.filter(|_| self.run.options.push) else { return };
-        let repository = &self.run.facts.graph.image(id).spec.repository;
-        let there =
-            self.run.facts.published.and_then(|published| {
-                published.find(&key_reference(repository, &record.build_key))
-            });
+        let spec = &self.run.facts.graph.image(id).spec;
+        let key_tag = key_reference(&spec.repository, &record.build_key);
+        let published = self.run.facts.published;
+        let there = published.and_then(|published| published.find(&spec.name, &key_tag));
         if let Some(there) = there {
-            let (finished, duration) = (record.finished, record.duration);
+            let (finished, duration) = (self.oldest_step(record), record.duration);
             let renewed = Record { finished, duration, ..(**there).clone() };
             self.published.insert(renewed.image.clone(), Arc::new(renewed));
         }
+    }
+
+    /// What is pushed is as old as its oldest step: other machines do not know which came from a cache.
+    fn oldest_step(&self, record: &Record) -> u64 {
+        self.run.ledger.history().oldest_step(record)
     }
 
     /// What there is to push of an image, if that is wanted. A forced image is pushed again, too.
@@ -216,7 +228,7 @@ impl<'a> Dispatcher<'a, '_> {
             home: (spec.repository.clone(), key_reference(&spec.repository, &record.build_key)),
             holds: self.run.options.atomic,
             base: job::base(&self.run, (&self.current, &self.published), id),
-            record: Arc::clone(record),
+            record: Arc::new(Record { finished: self.oldest_step(record), ..(**record).clone() }),
             tag: matches!(ended, Ended::CutOff | Ended::Pushed),
             log: Log::of(&self.run, id),
         })
@@ -313,7 +325,8 @@ impl<'a> Dispatcher<'a, '_> {
             let manifest = Some(manifest.clone());
             let output = Output { manifest, references, ..record.output.clone() };
             let engine = published::CLASS.to_owned();
-            let there = Arc::new(Record { engine, output, ..(**record).clone() });
+            let finished = self.oldest_step(record);
+            let there = Arc::new(Record { engine, output, finished, ..(**record).clone() });
             if is_remote {
                 self.current[id.index()] = Some(Arc::clone(&there));
                 self.run.ledger.append([ledger::Entry::Recorded(Arc::clone(&there))])?;

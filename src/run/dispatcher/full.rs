@@ -81,8 +81,8 @@ impl Dispatcher<'_, '_> {
         let facts = &self.run.facts;
         let image = facts.graph.image(id);
         let record = self.run.ledger.history().records.get(&image.spec.name)?;
-        let is_ours = record.engine == facts.engine && record.platform == image.platform;
-        let is_good = is_ours && (facts.present)(id, record) != Presence::Missing;
+        let is_ours = facts.counts(record) && record.platform == image.platform;
+        let is_good = is_ours && facts.presence(id, record) != Presence::Missing;
         is_good.then(|| record.clone())
     }
 

@@ -156,6 +156,16 @@ impl Bench {
         serde_json::from_slice(&found.unwrap().bytes).unwrap()
     }
 
+    /// Points a tag at what it points at now, when it is asked to.
+    pub(crate) fn rewinds(&self, rest: &str) -> impl Fn() {
+        let at = self.reference(rest);
+        let there = self.ask(|watch| self.registry.manifest(&at, watch)).0.unwrap();
+        move || {
+            let manifest = (&*there.media_type, &*there.bytes);
+            self.ask(|watch| self.registry.put_manifest(&at, manifest, watch)).0.unwrap();
+        }
+    }
+
     /// The tags of a repository, sorted.
     pub(crate) fn tags_of(&self, rest: &str) -> Vec<String> {
         self.ask(|watch| self.registry.tags(&self.reference(rest), watch)).0.unwrap()

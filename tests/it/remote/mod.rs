@@ -6,6 +6,8 @@
 
 mod atomic;
 mod faults;
+mod records;
+mod runners;
 
 use std::process::Command;
 
@@ -103,7 +105,13 @@ impl World {
 }
 
 pub(crate) fn git(workspace: &Workspace, arguments: &str) {
+    git_at(workspace, arguments, imgraph::clock::now() / 1000);
+}
+
+/// At a time in seconds since the Unix epoch.
+fn git_at(workspace: &Workspace, arguments: &str, time: u64) {
     let mut command = Command::new("git");
+    command.env("GIT_COMMITTER_DATE", format!("{time} +0000"));
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").current_dir(workspace.root());
     command.args(["-c", "user.name=x", "-c", "user.email=x@x.invalid"]);
     let status = command.args(arguments.split_whitespace()).status().unwrap();
