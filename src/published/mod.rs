@@ -76,6 +76,11 @@ impl Published {
         Self::new((state, &Open::new()), Wanted::Anywhere)
     }
 
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
     /// Whether images have to be in their registries.
     pub fn pushes(&self) -> bool {
         self.wanted != Wanted::Anywhere

@@ -18,6 +18,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::promote::report::Report;
 use crate::cli::promote::routes::{Route, routes};
 use crate::cli::registries;
+use crate::cli::remote::{Asked, Shared};
 use crate::cli::session::Session;
 use crate::cli::settings::{Settings, write};
 use crate::digest::OciDigest;
@@ -55,13 +56,18 @@ enum End {
 
 /// Runs the verb.
 pub(crate) fn run(arguments: &Promote, settings: &Settings) -> Result<u8, Failure> {
-    let session = Session::open(settings)?;
+    let mut session = Session::open(settings)?;
     let selected = session.select(&arguments.selection, settings)?;
     session.check_registries(&selected.asked)?;
-    let routes = routes(&session, &selected, arguments, settings)?;
     let cancel = Cancel::default();
     raise_on_interrupt(&cancel)
         .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;
+    if arguments.from_tag.is_none() {
+        // What is pushed decides, which may be another build than the one that is here.
+        let asked = Asked { caches: None, push: true, allow_older: false };
+        Shared::open(&mut session, asked, settings, &cancel)?;
+    }
+    let routes = routes(&session, &selected, arguments, settings)?;
     let registry = registries::open(settings, &session.root, &session.state)?;
     let promotion = Promotion { session: &session, registry: &registry, cancel: &cancel };
     let mut rows = promotion.look_up(routes);

@@ -124,7 +124,7 @@ fn check_targets(routes: &[Route], session: &Session) -> Result<(), Failure> {
 }
 
 /// The build keys that the work tree calls for, or why one is not known. What is recorded is taken to
-/// be there, in a store or in a registry: neither is asked.
+/// be there: no engine is asked.
 fn keys(
     session: &Session,
     selected: &Selected,
@@ -139,8 +139,10 @@ fn keys(
     let gathered = inputs::gather(&disk, &selected.family, &history, &BTreeSet::new());
     session.judge(&selected.family, &gathered.problems, settings)?;
     let present = |_, _: &Record| Presence::Present;
-    let published = Published::recorded(&history);
-    let facts = Facts { published: Some(&published), ..session.facts(&present) };
+    let recorded = Published::recorded(&history);
+    let asked = session.published.as_ref().filter(|published| !published.is_empty());
+    let published = Some(asked.unwrap_or(&recorded));
+    let facts = Facts { published, ..session.facts(&present) };
     let Planned { plan, .. } =
         plan(&facts, &history, gathered, &selected.family, Wishes::nothing());
     session.stat.save(&session.state, Keep::All).unwrap_or_default();

@@ -346,3 +346,19 @@ fn what_was_found_in_the_registry_can_be_promoted() {
     assert_eq!(world.digest("prod/apps/web:latest"), world.digest("apps/web:latest"));
     world.imgraph(clone, &promote, 0).mentions("nothing to do");
 }
+
+#[test]
+fn what_is_promoted_is_what_is_pushed_although_it_came_out_different_here() {
+    let mut world = World::new();
+    world.rebuild(0, "--push").exits(0);
+    let clone = world.clone();
+    let own = "registry = true\n[image.'java/jre']\ncontent = 'same'\n";
+    world.write(clone, "simulate.toml", own);
+    world.rebuild(clone, "").exits(0).mentions("5 built");
+    assert_eq!(world.ends(clone, "--push"), NOTHING);
+    let promote = format!("promote --to {}/prod", world.host());
+    world.imgraph(clone, &promote, 0).mentions("5 promoted");
+    // Nobody has to have built anything here.
+    let clone = world.clone();
+    world.imgraph(clone, &promote, 0).mentions("nothing to do");
+}
