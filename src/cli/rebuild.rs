@@ -304,7 +304,7 @@ fn tags_stay(error: EngineError) -> Failure {
     Failure { message: format!("the tags stay where they were: {}", failure.message), ..failure }
 }
 
-/// The plan, which rests on nothing that a registry has lost.
+/// The plan, which rests on nothing that a registry has lost, and pushes nothing that it has.
 fn surely_planned(
     asked: &Asked<'_>,
     facts: &Facts<'_>,
@@ -315,7 +315,10 @@ fn surely_planned(
     let images = &asked.selected.images;
     let mut planned = plan(facts, history, gathered, images, wishes);
     if let Some(shared) = asked.shared {
-        while shared.has_lost(asked.session, &planned.plan, cancel)? {
+        let session = asked.session;
+        while shared.has_found(session, &planned.plan, cancel)?
+            || shared.has_lost(session, &planned.plan, cancel)?
+        {
             planned.plan = planned.again(facts, history, images, wishes);
         }
     }

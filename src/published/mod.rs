@@ -15,7 +15,7 @@ pub mod note;
 pub mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::{Digest, OciDigest};
 use crate::history::{History, Presence, Record};
@@ -48,6 +48,8 @@ pub struct Published {
     wanted: Wanted,
     /// Manifests that their registry turned out to have lost.
     gone: Mutex<BTreeSet<OciDigest>>,
+    /// Records that their registry turned out to have, by key tag.
+    found: Mutex<BTreeMap<String, Arc<Record>>>,
 }
 
 impl Published {
@@ -59,7 +61,7 @@ impl Published {
             let keys = record.output.references.iter().filter(|it| it.contains(":ig-"));
             by_key.extend(keys.map(|reference| (reference.clone(), Arc::clone(record))));
         }
-        Self { by_key, last: state, open, wanted, gone: Mutex::default() }
+        Self { by_key, last: state, open, wanted, gone: Mutex::default(), found: Mutex::default() }
     }
 
     /// Whether nothing speaks against what was pushed with a key being the last that was pushed of
@@ -87,8 +89,15 @@ impl Published {
     }
 
     /// The record of an image that a key tag points at.
-    pub fn find(&self, key_reference: &str) -> Option<&Arc<Record>> {
-        self.by_key.get(key_reference).filter(|record| !self.is_gone(record))
+    pub fn find(&self, key_reference: &str) -> Option<Arc<Record>> {
+        let found = lock(&self.found).get(key_reference).cloned();
+        let record = found.or_else(|| self.by_key.get(key_reference).cloned());
+        record.filter(|record| !self.is_gone(record))
+    }
+
+    /// Notes what a key tag turned out to point at; says whether that is news.
+    pub fn gain(&self, key_reference: &str, record: Record) -> bool {
+        lock(&self.found).insert(key_reference.to_owned(), Arc::new(record)).is_none()
     }
 
     /// The last records of images that a history knows nothing of.
@@ -113,12 +122,15 @@ impl Published {
 
     /// Notes that a registry has lost a manifest.
     pub fn lose(&self, manifest: &OciDigest) {
-        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        gone.insert(manifest.clone());
+        lock(&self.gone).insert(manifest.clone());
     }
 
     fn is_gone(&self, record: &Record) -> bool {
-        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = lock(&self.gone);
         record.output.manifest.as_ref().is_some_and(|manifest| gone.contains(manifest))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -53,6 +53,10 @@ impl<'a> Dispatcher<'a, '_> {
             let message = work::too_large(record.output.size, limit, &layer);
             return self.fail(id, Failure { transient: false, ..work::passing(&message) });
         }
+        if record.engine == published::CLASS && record.leaves.is_empty() {
+            self.begun.entry(id).or_insert_with(|| (Timer::start(), 0));
+            return self.adopted(id, record.clone(), spawn);
+        }
         let known = record.output.references.clone();
         let references = job::references(&self.run, id, &key);
         let record = Arc::new(Record {
@@ -196,7 +200,7 @@ impl<'a> Dispatcher<'a, '_> {
             });
         if let Some(there) = there {
             let (finished, duration) = (record.finished, record.duration);
-            let renewed = Record { finished, duration, ..(**there).clone() };
+            let renewed = Record { finished, duration, ..(*there).clone() };
             self.published.insert(renewed.image.clone(), Arc::new(renewed));
         }
     }

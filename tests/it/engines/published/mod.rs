@@ -9,6 +9,7 @@
 
 mod guarded;
 mod machine;
+mod other;
 mod parents;
 mod together;
 
