@@ -54,6 +54,25 @@ const TREE: &str = "
     hello
 ";
 
+/// A base, and what copies onto it.
+const SMALL: &str = "
+    //- .gitignore
+    .imgraph/
+    //- layers.toml
+    [workspace]
+    registry = 'HOST'
+    //- images/base/Dockerfile
+    FROM scratch
+    COPY rootfs packages.txt /
+    //- images/base/packages.txt
+    HOST
+    //- images/app/Dockerfile
+    FROM HOST/base
+    COPY packages.txt /app
+    //- images/app/packages.txt
+    HOST
+";
+
 const NOTHING: [&str; 0] = [];
 const ALL: [&str; 4] = ["apps/api", "apps/web", "base", "java"];
 
