@@ -319,7 +319,7 @@ fn tags_stay(error: &EngineError) -> Failure {
     Failure::new(exit, format!("the tags stay where they were: {why}"))
 }
 
-/// The plan, which rests on nothing that a registry has lost.
+/// The plan, which rests on nothing that a registry has lost, and pushes nothing that it has.
 fn surely_planned(
     asked: &Asked<'_>,
     facts: &Facts<'_>,
@@ -335,7 +335,9 @@ fn surely_planned(
             shared.look_at_tags(session, &planned.plan, cancel)?;
             planned.plan = planned.again((session, facts), history, images, wishes);
         }
-        while shared.has_lost(session, &planned.plan, cancel)? {
+        while shared.has_found(session, &planned.plan, cancel)?
+            || shared.has_lost(session, &planned.plan, cancel)?
+        {
             planned.plan = planned.again((session, facts), history, images, wishes);
         }
     }

@@ -90,9 +90,9 @@ impl Facts<'_> {
         if !published.pushes() && last.as_ref().is_some_and(is_old) {
             return None;
         }
-        match self.presence(id, record) {
-            Presence::Present => Some(Verdict::Fresh(Arc::clone(record))),
-            Presence::Untagged { .. } => Some(Verdict::Restore(Arc::clone(record))),
+        match self.presence(id, &record) {
+            Presence::Present => Some(Verdict::Fresh(record)),
+            Presence::Untagged { .. } => Some(Verdict::Restore(record)),
             Presence::Missing => None,
         }
     }

@@ -15,7 +15,7 @@ pub mod note;
 pub mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::{Digest, OciDigest};
 use crate::history::{History, Presence, Record};
@@ -50,6 +50,8 @@ pub struct Published {
     strayed: Mutex<BTreeSet<ImageName>>,
     /// Manifests that their registry turned out to have lost.
     gone: Mutex<BTreeSet<OciDigest>>,
+    /// Records that their registry turned out to have, by key tag.
+    found: Mutex<BTreeMap<String, Arc<Record>>>,
 }
 
 impl Published {
@@ -61,8 +63,8 @@ impl Published {
             let keys = record.output.references.iter().filter(|it| it.contains(":ig-"));
             by_key.extend(keys.map(|reference| (reference.clone(), Arc::clone(record))));
         }
-        let (strayed, gone) = Default::default();
-        Self { by_key, last: state, open, wanted, strayed, gone }
+        let (strayed, gone, found) = Default::default();
+        Self { by_key, last: state, open, wanted, strayed, gone, found }
     }
 
     /// Whether nothing speaks against what was pushed with a key being the last that was pushed of
@@ -79,6 +81,11 @@ impl Published {
         Self::new((state, &Open::new()), Wanted::Anywhere)
     }
 
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
     /// Whether images have to be in their registries.
     pub fn pushes(&self) -> bool {
         self.wanted != Wanted::Anywhere
@@ -86,14 +93,22 @@ impl Published {
 
     /// The record of what a key tag points at: that of the image itself, if its last is one, since
     /// images of one repository may share a key.
-    pub fn find(&self, image: &ImageName, key_reference: &str) -> Option<&Arc<Record>> {
+    pub fn find(&self, image: &ImageName, key_reference: &str) -> Option<Arc<Record>> {
+        if let Some(found) = lock(&self.found).get(key_reference) {
+            return Some(Arc::clone(found)).filter(|record| !self.is_gone(record));
+        }
         let has = |record: &&Arc<Record>| {
             record.output.references.iter().any(|reference| reference == key_reference)
         };
         let own = self.last.get(image).filter(has);
         let there = own.filter(|record| !self.is_doubted(&record.image));
-        let there = there.or_else(|| self.by_key.get(key_reference));
+        let there = there.or_else(|| self.by_key.get(key_reference)).cloned();
         there.filter(|record| !self.is_gone(record) && !self.is_doubted(&record.image))
+    }
+
+    /// Notes what a key tag turned out to point at; says whether that is news.
+    pub fn gain(&self, key_reference: &str, record: Record) -> bool {
+        lock(&self.found).insert(key_reference.to_owned(), Arc::new(record)).is_none()
     }
 
     /// What is under the tags of an image, if that is the output of this record.
@@ -132,12 +147,11 @@ impl Published {
 
     /// Notes that the tags of an image do not point where the state says.
     pub fn doubt(&self, image: &ImageName) {
-        self.strayed.lock().unwrap_or_else(PoisonError::into_inner).insert(image.clone());
+        lock(&self.strayed).insert(image.clone());
     }
 
     fn is_doubted(&self, image: &ImageName) -> bool {
-        let strayed = self.strayed.lock().unwrap_or_else(PoisonError::into_inner);
-        self.open.contains(image) || strayed.contains(image)
+        self.open.contains(image) || lock(&self.strayed).contains(image)
     }
 
     /// The last records of images, unless their tags are being moved.
@@ -147,12 +161,15 @@ impl Published {
 
     /// Notes that a registry has lost a manifest.
     pub fn lose(&self, manifest: &OciDigest) {
-        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        gone.insert(manifest.clone());
+        lock(&self.gone).insert(manifest.clone());
     }
 
     fn is_gone(&self, record: &Record) -> bool {
-        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = lock(&self.gone);
         record.output.manifest.as_ref().is_some_and(|manifest| gone.contains(manifest))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

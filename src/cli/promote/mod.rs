@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Promote, settings: &Settings) -> Result<u8, Failur
     raise_on_interrupt(&cancel)
         .map_err(|error| Failure::new(Exit::BUG, format!("cannot listen for Ctrl-C: {error}")))?;
     if arguments.from_tag.is_none() {
-        // What is known of the images may be known in the registry only.
+        // What is pushed decides, which may be another build than the one that is here.
         Shared::open(&mut session, Asked::reading(), settings, &cancel)?;
     }
     let routes = routes(&session, &selected, arguments, settings)?;

@@ -140,8 +140,10 @@ fn keys(
     let gathered = inputs::gather(&disk, &selected.family, &history, &BTreeSet::new());
     session.judge(&selected.family, &gathered.problems, settings)?;
     let present = |_, _: &Record| Presence::Present;
-    let published = Published::recorded(&history);
-    let facts = Facts { published: Some(&published), ..session.facts(&present) };
+    let recorded = Published::recorded(&history);
+    let asked = session.published.as_ref().filter(|published| !published.is_empty());
+    let published = Some(asked.unwrap_or(&recorded));
+    let facts = Facts { published, ..session.facts(&present) };
     let Planned { plan, .. } =
         plan((session, &facts), &history, gathered, &selected.family, Wishes::nothing());
     session.stat.save(&session.state, Keep::All).unwrap_or_default();

@@ -1,11 +1,9 @@
 //! On which branch a run is, and where its state is kept.
 
-use std::path::Path;
-
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::session::Session;
 use crate::cli::settings::Settings;
-use crate::git::{self, Head};
+use crate::git;
 use crate::published::state::tag;
 use crate::reference::{Reference, names_a_registry};
 use crate::remote::branch::Branch;

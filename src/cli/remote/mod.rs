@@ -22,7 +22,7 @@ use crate::engine::simulate::Simulate;
 use crate::history::Record;
 use crate::image::{ImageId, ImageName};
 use crate::ledger::{Entry, Ledger};
-use crate::plan::{Decision, Plan};
+use crate::plan::{Decision, Plan, key_reference};
 use crate::published::{self, Published, Wanted};
 use crate::registry::RegistryError;
 use crate::remote::branch::{Found, News};
@@ -218,6 +218,44 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Looks whether the registry has another build already of what would be pushed from the store: a
+    /// key tag never moves. Says whether it has any: then the plan is another one.
+    pub(crate) fn has_found(
+        &self,
+        session: &Session,
+        plan: &Plan,
+        cancel: &Cancel,
+    ) -> Result<bool, Failure> {
+        let Some(published) = session.published.as_ref().filter(|it| it.pushes()) else {
+            return Ok(false);
+        };
+        let graph = &session.loaded.graph;
+        let steps = plan.steps.iter();
+        let steps =
+            steps.filter(|step| matches!(step.decision, Decision::Push | Decision::Restore));
+        let stored: Vec<(String, &Arc<Record>)> = steps
+            .filter_map(|step| Some((step.image, step.record.as_ref()?)))
+            .filter(|(_, record)| record.engine != published::CLASS)
+            .map(|(id, it)| (key_reference(&graph.image(id).spec.repository, &it.build_key), it))
+            .collect();
+        let there = at_once(&stored, |(reference, record), say| {
+            self.remote.look_up(reference, &record.build_key, Listener { cancel, say })
+        });
+        let mut has_found = false;
+        for ((reference, record), there) in stored.iter().zip(there) {
+            let there = match there {
+                // Many registries deny what does not exist.
+                Err(error) if is_denied(&error) => None,
+                there => there?,
+            };
+            // What was sent from here is sent again.
+            if let Some(there) = there.filter(|it| it.output.id != record.output.id) {
+                has_found |= published.gain(reference, there);
+            }
+        }
+        Ok(has_found)
     }
 
     /// Says for which commit tags will be moved, and of which images.

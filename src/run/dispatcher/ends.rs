@@ -50,6 +50,10 @@ impl<'a> Dispatcher<'a, '_> {
         if let Some(failure) = self.too_large(id, record) {
             return self.fail(id, failure);
         }
+        if record.engine == published::CLASS && record.leaves.is_empty() {
+            self.begun.entry(id).or_insert_with(|| (Timer::start(), 0));
+            return self.adopted(id, record.clone(), spawn);
+        }
         let known = record.output.references.clone();
         let references = job::references(&self.run, id, &key);
         let record = Arc::new(Record {
@@ -203,7 +207,7 @@ impl<'a> Dispatcher<'a, '_> {
         let there = published.and_then(|published| published.find(&spec.name, &key_tag));
         if let Some(there) = there {
             let (finished, duration) = (self.oldest_step(record), record.duration);
-            let renewed = Record { finished, duration, ..(**there).clone() };
+            let renewed = Record { finished, duration, ..(*there).clone() };
             self.published.insert(renewed.image.clone(), Arc::new(renewed));
         }
     }

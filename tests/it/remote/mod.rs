@@ -408,3 +408,48 @@ fn what_was_found_in_the_registry_can_be_promoted() {
     assert_eq!(world.digest("prod/apps/web:latest"), world.digest("apps/web:latest"));
     world.imgraph(clone, &promote, 0).mentions("nothing to do");
 }
+
+#[test]
+fn what_is_promoted_is_what_is_pushed_although_it_came_out_different_here() {
+    let mut world = World::new();
+    world.rebuild(0, "--push").exits(0);
+    let clone = world.clone();
+    let own = "registry = true\n[image.'java/jre']\ncontent = 'same'\n";
+    world.write(clone, "simulate.toml", own);
+    world.rebuild(clone, "").exits(0).mentions("5 built");
+    assert_eq!(world.ends(clone, "--push"), NOTHING);
+    let promote = format!("promote --to {}/prod", world.host());
+    world.imgraph(clone, &promote, 0).mentions("5 promoted");
+    // Nobody has to have built anything here.
+    let clone = world.clone();
+    world.imgraph(clone, &promote, 0).mentions("nothing to do");
+}
+
+#[test]
+fn what_is_here_takes_no_place_of_what_the_registry_has_under_its_key() {
+    let mut world = World::new();
+    world.rebuild(0, "--push").exits(0);
+    let before = ["java/jre:latest", "apps/api:latest"].map(|tag| world.digest(tag));
+    let tags = world.registry.tags_of("java/jre");
+    let key = format!("java/jre:{}", tags.iter().find(|tag| tag.starts_with("ig-")).unwrap());
+    let clone = world.clone();
+    let own = "registry = true\n[image.'java/jre']\ncontent = 'same'\n";
+    world.write(clone, "simulate.toml", own);
+    world.rebuild(clone, "").exits(0).mentions("5 built");
+    // The state has other keys from now on.
+    world.write(0, "images/base/packages.txt", "new\n");
+    world.rebuild(0, "--push").exits(0).mentions("5 built");
+    let ends = world.ends(clone, "--push");
+    // What is the same here is sent, which is no other.
+    let (restored, sent) = (["apps/api", "apps/web", "java/jre"], ["base", "tools"]);
+    let expected = restored.map(|it| format!("{it} restored")).into_iter();
+    let mut expected: Vec<_> = expected.chain(sent.map(|it| format!("{it} pushed"))).collect();
+    expected.sort_unstable();
+    assert_eq!(ends, expected);
+    assert_eq!(world.digest(&key), before[0]);
+    assert_eq!(["java/jre:latest", "apps/api:latest"].map(|tag| world.digest(tag)), before);
+    assert_eq!(world.ends(clone, "--push"), NOTHING);
+    world.imgraph(clone, "why java/jre", 0).mentions("nothing that it reads has changed");
+    world.write(clone, "images/java/jre/security", "lax");
+    world.imgraph(clone, "plan --push java/jre", 0).mentions("java/jre  ~[TIME]  security changed");
+}

@@ -9,6 +9,7 @@
 
 mod guarded;
 mod machine;
+mod other;
 mod parents;
 mod together;
 
@@ -51,6 +52,25 @@ const TREE: &str = "
     COPY page.html /
     //- images/apps/web/page.html
     hello
+";
+
+/// A base, and what copies onto it.
+const SMALL: &str = "
+    //- .gitignore
+    .imgraph/
+    //- layers.toml
+    [workspace]
+    registry = 'HOST'
+    //- images/base/Dockerfile
+    FROM scratch
+    COPY rootfs packages.txt /
+    //- images/base/packages.txt
+    HOST
+    //- images/app/Dockerfile
+    FROM HOST/base
+    COPY packages.txt /app
+    //- images/app/packages.txt
+    HOST
 ";
 
 const NOTHING: [&str; 0] = [];

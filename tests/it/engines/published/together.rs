@@ -2,31 +2,13 @@
 
 use super::*;
 
-const TREE: &str = "
-    //- .gitignore
-    .imgraph/
-    //- layers.toml
-    [workspace]
-    registry = 'HOST'
-    //- images/base/Dockerfile
-    FROM scratch
-    COPY rootfs packages.txt /
-    //- images/base/packages.txt
-    HOST
-    //- images/app/Dockerfile
-    FROM HOST/base
-    COPY packages.txt /app
-    //- images/app/packages.txt
-    HOST
-";
-
 fn digests(world: &World) -> [String; 2] {
     ["base:latest", "app:latest"].map(|tag| world.registry().digest_of(tag))
 }
 
 #[test]
 fn tags_move_together_or_not_at_all() {
-    World::each(TREE, |world| {
+    World::each(SMALL, |world| {
         assert_eq!(world.ends(0), ["app built", "base built"]);
         let before = digests(world);
         world.clone();
