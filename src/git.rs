@@ -160,6 +160,14 @@ pub fn is_ancestor(directory: &Path, ancestor: &str, of: &str) -> Option<bool> {
     git.ask(&is_one).ok().map(|answer| answer.is_some())
 }
 
+/// Whether a commit is one of those that another one was made from, which a shallow clone may lack.
+pub fn is_parent(directory: &Path, parent: &str, of: &str) -> bool {
+    let told = Git { directory }.ask(&["cat-file", "commit", of]).ok().flatten();
+    let text = String::from_utf8_lossy(&told.unwrap_or_default()).into_owned();
+    let mut head = text.lines().take_while(|line| !line.is_empty());
+    head.any(|line| line.strip_prefix("parent ") == Some(parent))
+}
+
 /// An address without what may be secret in it: `https://user:password@host/path?token=..`.
 fn without_user(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
@@ -294,6 +302,30 @@ mod tests {
         let nowhere = tempfile::tempdir().unwrap();
         let error = changes_since(nowhere.path(), "main").unwrap_err();
         assert!(matches!(error, GitError::NoRepository(_)), "{error}");
+    }
+
+    #[test]
+    fn a_shallow_clone_knows_the_names_of_the_parents() {
+        let home = repository();
+        let first = head(home.path()).unwrap().commit;
+        commit_empty(home.path());
+        let clone = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", home.path().display());
+        git(clone.path(), &["clone", "-q", "--depth=1", &url, "."]);
+        let second = head(clone.path()).unwrap().commit;
+        assert_eq!(is_ancestor(clone.path(), &first, &second), None);
+        assert!(is_parent(clone.path(), &first, &second));
+        assert!(!is_parent(clone.path(), &second, &second));
+    }
+
+    #[test]
+    fn an_address_has_no_secret_in_it() {
+        for address in
+            ["https://user:pa@ss@host/a/b", "https://host/a/b?token=x", "https://host/a/b"]
+        {
+            assert_eq!(without_user(address), "https://host/a/b");
+        }
+        assert_eq!(without_user("git@host:a/b.git"), "git@host:a/b.git");
     }
 
     fn commit_empty(directory: &Path) {

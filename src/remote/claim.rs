@@ -34,6 +34,7 @@ impl Claim {
         let theirs = self.revision.as_ref().filter(|theirs| **theirs != head.commit)?;
         let is_later = match git::is_ancestor(&branch.directory, &head.commit, theirs) {
             Some(is_ancestor) => is_ancestor,
+            None if git::is_parent(&branch.directory, theirs, &head.commit) => false,
             // Commits of another repository have nothing to do with ours.
             None if self.source.as_deref().map(place) != source.map(|it| place(it)) => return None,
             None => self.committed.as_ref()?.parse::<u64>().ok()? >= head.committed,

@@ -122,14 +122,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells the ledger of what stands for an image and is not its own: other verbs decide by the
-    /// ledger alone.
+    /// Tells the ledger what stands in a registry for an image that it knows from there: other verbs
+    /// decide by the ledger alone. What was built here it does not forget, because it may be in the
+    /// store under the tags of the image.
     pub(crate) fn learn(plan: &Plan, ledger: &mut Ledger) -> Result<(), Failure> {
         let history = ledger.history();
         let fresh = plan.steps.iter().filter(|step| step.decision == Decision::Fresh);
         let standing = fresh.filter_map(|step| step.record.as_ref());
         let news = standing.filter(|it| {
-            it.engine == published::CLASS && history.records.get(&it.image) != Some(*it)
+            let known = history.records.get(&it.image);
+            let is_ours = known.is_some_and(|known| known.engine != published::CLASS);
+            it.engine == published::CLASS && !is_ours && known != Some(*it)
         });
         let entries: Vec<Entry> = news.map(|it| Entry::Recorded(Arc::clone(it))).collect();
         if !entries.is_empty() {

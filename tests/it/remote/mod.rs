@@ -65,10 +65,14 @@ impl World {
 
     /// A fresh clone of the first work tree: its number.
     fn clone(&mut self) -> usize {
+        self.clone_with("")
+    }
+
+    fn clone_with(&mut self, options: &str) -> usize {
         let machine = Workspace::new("//- images/\n");
         machine.remove("images");
         let from = format!("file://{}", self.machines[0].root().display());
-        git(&machine, &format!("clone -q {from} ."));
+        git(&machine, &format!("clone -q {options} {from} ."));
         self.machines.push(machine);
         self.machines.len() - 1
     }

@@ -156,3 +156,18 @@ fn tags_that_move_together_are_refused_or_not_there() {
     }
     world.rebuild(0, "--push --atomic tools").exits(0);
 }
+
+#[test]
+fn a_shallow_clone_is_not_behind_what_it_was_made_from() {
+    let mut world = World::new();
+    world.rebuild(0, "--push").exits(0);
+    world.write(0, "images/base/packages.txt", "vim\n");
+    // By a machine whose clock is behind.
+    git(&world.machines[0], "add -A");
+    git_at(&world.machines[0], "commit -q -m x", 1_000_000_000);
+    let clone = world.clone_with("--depth=1");
+    git(&world.machines[clone], "remote remove origin");
+    let before = world.digest("base:latest");
+    world.rebuild(clone, "--push base").exits(0);
+    assert_ne!(world.digest("base:latest"), before);
+}
