@@ -19,6 +19,7 @@ mod init;
 mod inputs;
 mod ls;
 mod nightly;
+mod parents;
 mod plan;
 mod promote;
 mod rebuild;

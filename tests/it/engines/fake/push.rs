@@ -48,8 +48,11 @@ impl Bench {
         let host = self.daemon.endpoint.to_string();
         let mut environment = environment.to_vec();
         environment.push(("BUILDKIT_HOST", &host));
-        let outcome =
-            self.tree.rebuild_with("buildkit", &format!("--push {arguments}"), &environment);
+        let outcome = self.tree.rebuild_with(
+            "buildkit",
+            &format!("--push --cache local:rw {arguments}"),
+            &environment,
+        );
         outcome.exits(code).calling(&self.front.host, "HOST")
     }
 
@@ -170,7 +173,7 @@ fn what_the_user_sees_of_a_registry_that_does_not_do_its_work() {
 fn a_push_that_is_interrupted_ends_at_once_and_is_made_up_for() {
     let bench = Bench::new();
     bench.front.spoils(usize::MAX, Fault::Silent, |request| request.method == "PUT");
-    let mut command = bench.tree.command_with("buildkit", "rebuild base --push");
+    let mut command = bench.tree.command_with("buildkit", "rebuild base --push --cache local:rw");
     command.env("BUILDKIT_HOST", bench.daemon.endpoint.to_string());
     let running = bench.tree.start_command(command);
     while !bench.front.asked().iter().any(|request| request.method == "PUT") {
