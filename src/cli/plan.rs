@@ -37,6 +37,7 @@ pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Fai
         sharing: remote::Asked {
             caches: arguments.cache,
             push: arguments.push,
+            branch: None,
             allow_older: false,
         },
         full: false,
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: &args::Plan, settings: &Settings) -> Result<u8, Fai
 pub(crate) struct Preview<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) force: bool,
-    pub(crate) sharing: remote::Asked,
+    pub(crate) sharing: remote::Asked<'a>,
     /// Whether it is that of a nightly.
     pub(crate) full: bool,
     pub(crate) verbose: u8,

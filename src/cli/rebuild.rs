@@ -386,10 +386,11 @@ fn say_unsettled(session: &Session) {
     }
 }
 
-fn sharing(arguments: &Rebuild) -> remote::Asked {
+fn sharing(arguments: &Rebuild) -> remote::Asked<'_> {
     remote::Asked {
         caches: arguments.sharing.cache,
         push: arguments.building.push,
+        branch: arguments.sharing.branch.as_deref(),
         allow_older: arguments.sharing.allow_older,
     }
 }

@@ -12,6 +12,9 @@ pub struct Sharing {
     /// [default: local:rw, and with --push registry:rw]
     #[arg(long, value_name = "PLACES", env = "IMGRAPH_CACHE")]
     pub cache: Option<Caches>,
+    /// The branch whose state is read and written [default: what the CI service or git says]
+    #[arg(long, value_name = "NAME", env = "IMGRAPH_BRANCH")]
+    pub branch: Option<String>,
     /// Move the tags of all images in the end, or none
     #[arg(long, requires = "push", value_parser = FalseyValueParser::new(), env = "IMGRAPH_ATOMIC")]
     pub atomic: bool,

@@ -15,7 +15,7 @@ const STATES: &str = "imgraph-state";
 pub(super) fn find(
     session: &Session,
     settings: &Settings,
-    allows_older: bool,
+    (named, allows_older): (Option<&str>, bool),
 ) -> Result<Option<Branch>, Failure> {
     let workspace = &session.loaded.workspace.layers.workspace;
     let usual = || workspace.registry.as_ref().map(|registry| format!("{registry}/{STATES}"));
@@ -31,7 +31,10 @@ pub(super) fn find(
         return Err(Failure::new(Exit::WORKSPACE, message).help(help));
     };
     let head = git::head(&session.root);
-    let own = own(settings).or_else(|| head.as_ref()?.branch.clone());
+    let own = named
+        .map(str::to_owned)
+        .or_else(|| own(settings))
+        .or_else(|| head.as_ref()?.branch.clone());
     let base = base(settings).or_else(|| head.as_ref()?.default_branch.clone());
     let base = base.unwrap_or_else(|| "main".to_owned());
     Ok(Some(Branch {
@@ -44,16 +47,16 @@ pub(super) fn find(
     }))
 }
 
-/// The branch that a CI service says that it builds: it checks out a commit, not a branch.
+/// The branch that a CI service says that it builds: it checks out a commit, not a branch. What is to
+/// be merged has a name of its own, whatever its branch is called in somebody's fork.
 fn own(settings: &Settings) -> Option<String> {
-    // https://docs.github.com/actions/reference/workflows-and-actions/variables: the branch of a
-    // pull request, else the branch, unless it is a tag.
     let get = |name: &str| settings.environment.get(name).filter(|it| !it.is_empty()).cloned();
+    // https://docs.github.com/actions/reference/workflows-and-actions/variables: `main`, `7/merge`
     let is_branch = get("GITHUB_REF_TYPE").is_none_or(|kind| kind == "branch");
-    get("GITHUB_HEAD_REF")
-        .or_else(|| get("GITHUB_REF_NAME").filter(|_| is_branch))
+    get("GITHUB_REF_NAME")
+        .filter(|_| is_branch)
         // https://docs.gitlab.com/ci/variables/predefined_variables/
-        .or_else(|| get("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME"))
+        .or_else(|| get("CI_MERGE_REQUEST_REF_PATH"))
         .or_else(|| get("CI_COMMIT_BRANCH"))
 }
 

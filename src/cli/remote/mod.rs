@@ -35,9 +35,10 @@ const KEPT: u64 = 30 * 24 * 3600 * 1000;
 
 /// What is typed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<'a> {
     pub(crate) caches: Option<Caches>,
     pub(crate) push: bool,
+    pub(crate) branch: Option<&'a str>,
     pub(crate) allow_older: bool,
 }
 
@@ -46,11 +47,11 @@ pub(crate) struct Shared {
     pub(crate) remote: Remote,
 }
 
-impl Asked {
+impl Asked<'_> {
     /// As if images were pushed, but nothing is written.
     pub(crate) fn reading() -> Self {
         let registry = Access { reads: true, writes: false };
-        Self { caches: Some(Caches { registry }), push: true, allow_older: false }
+        Self { caches: Some(Caches { registry }), push: true, branch: None, allow_older: false }
     }
 
     /// What of registries counts in the workspace at a root. The simulated engine pushes nothing that
@@ -70,7 +71,7 @@ impl Shared {
     /// decides with it from now on.
     pub(crate) fn open(
         session: &mut Session,
-        asked: Asked,
+        asked: Asked<'_>,
         settings: &Settings,
         cancel: &Cancel,
     ) -> Result<Option<Self>, Failure> {
@@ -79,11 +80,11 @@ impl Shared {
             return Ok(None);
         }
         let registry = registries::open(settings, &session.root, &session.state)?;
-        let branch = branch::find(session, settings, asked.allow_older)?;
+        let branch = branch::find(session, settings, (asked.branch, asked.allow_older))?;
         if asked.push && access.writes && branch.as_ref().is_some_and(|it| it.own.is_none()) {
             warn(
                 "nothing says which branch this is: what is pushed is not written into a state, and \
-                 tags move whoever has moved them",
+                 tags move whoever has moved them; `--branch` says it",
             );
         }
         let head = branch.as_ref().and_then(|branch| branch.head.as_ref());
