@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::{fs, io};
 
 use crate::digest::{Digest, OciDigest};
-use crate::history::Record;
+use crate::history::{Output, Record};
 use crate::published::note::{self, Descriptor, Origin};
 use crate::reference::Reference;
 use crate::registry::RegistryError;
@@ -43,6 +43,23 @@ impl Remote {
     ) -> Result<bool, RegistryError> {
         let reference = by_digest(repository, manifest)?;
         Ok(found(self.registry.find(&reference, listener.watch()))?.is_some())
+    }
+
+    /// Whether a manifest of a repository is of this output of a store: stores call an image by its
+    /// manifest or by its config.
+    pub(crate) fn is_of(
+        &self,
+        (repository, manifest): (&str, &OciDigest),
+        output: &Output,
+        mut listener: Listener<'_>,
+    ) -> Result<bool, RegistryError> {
+        if *manifest == output.id || output.manifest.as_ref() == Some(manifest) {
+            return Ok(true);
+        }
+        let there = self.registry.manifest(&by_digest(repository, manifest)?, listener.watch())?;
+        let document: Option<serde_json::Value> = serde_json::from_slice(&there.bytes).ok();
+        let config = document.as_ref().and_then(|it| it["config"]["digest"].as_str());
+        Ok(config == Some(output.id.as_str()))
     }
 
     /// What a reference points at now.

@@ -53,6 +53,8 @@ pub(crate) struct Push {
     pub(crate) references: Vec<String>,
     /// Its repository, and the key tag.
     pub(crate) home: (String, String),
+    /// Whether what another runner has made of the same key may stand for it.
+    pub(crate) adopts: bool,
     /// Whether tags wait for the end of the run.
     pub(crate) holds: bool,
     /// The image that its last stage begins with.

@@ -4,6 +4,7 @@
 //! key tag with a note is whole, and a tag never points at what nobody can find again.
 
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use crate::digest::OciDigest;
 use crate::engine::{Cancel, EngineError, Progress};
@@ -14,6 +15,11 @@ use crate::registry::RegistryError;
 use crate::remote::{Listener, Remote, Turn, is_denied};
 use crate::run::job::{Job, Push};
 use crate::run::work::{Failed, LogWriter, Message, Shared, is_transient, patiently, with_causes};
+
+/// How often it is looked whether another runner has noted what it has pushed, and how long is waited
+/// in between.
+const PATIENCE: u32 = 6;
+const WAIT: Duration = Duration::from_millis(500);
 
 /// What is in a registry now.
 #[derive(Clone, Debug)]
@@ -26,6 +32,8 @@ pub(crate) struct Sent {
     pub(crate) is_whole: bool,
     /// References that move in the end.
     pub(crate) held: Vec<String>,
+    /// What another runner had made of the same key, which stands for the image now.
+    pub(crate) taken: Option<Box<Record>>,
 }
 
 /// Looks for an earlier build of a key in its registry. Where that cannot be asked it is said, and
@@ -74,6 +82,7 @@ pub(super) fn push(shared: Shared<'_>, push: &Push, sender: &Sender<Message>) {
             manifest: None,
             is_whole: true,
             held: Vec::new(),
+            taken: None,
         }),
     });
     let result = match sent {
@@ -114,24 +123,29 @@ impl Sending<'_, '_, '_> {
     fn publish(&mut self) -> Result<Sent, EngineError> {
         let Push { record, references, home: (repository, key_reference), .. } = self.push;
         let is_new = references.contains(key_reference);
+        let mut taken = None;
         let manifest = match &record.output.manifest {
-            Some(manifest) if record.engine == published::CLASS => manifest.clone(),
-            _ => self.send()?,
+            Some(manifest) if record.engine == published::CLASS => {
+                if is_new {
+                    let (from, key_tag) = ((&**repository, manifest), &[key_reference.clone()]);
+                    self.ask(|remote, listener| remote.point(from, key_tag, listener))?;
+                    self.note(manifest)?;
+                }
+                manifest.clone()
+            }
+            _ => {
+                let (manifest, there) = self.send()?;
+                taken = there.map(Box::new);
+                manifest
+            }
         };
         let source = (repository.as_str(), &manifest);
-        if is_new {
-            let key_tag = std::slice::from_ref(key_reference);
-            if record.engine == published::CLASS {
-                self.ask(|remote, listener| remote.point(source, key_tag, listener))?;
-            }
-            self.note(&manifest)?;
-        }
         let mut sent: Vec<String> = is_new.then(|| key_reference.clone()).into_iter().collect();
         let tags: Vec<String> =
             references.iter().filter(|reference| *reference != key_reference).cloned().collect();
         if self.push.holds && !tags.is_empty() {
             let manifest = Some(manifest);
-            return Ok(Sent { references: sent, manifest, is_whole: false, held: tags });
+            return Ok(Sent { references: sent, manifest, is_whole: false, held: tags, taken });
         }
         let tags_move = tags.is_empty() || self.may_move(&tags)?;
         if tags_move {
@@ -139,14 +153,51 @@ impl Sending<'_, '_, '_> {
             sent.splice(0..0, tags);
         }
         let manifest = Some(manifest);
-        Ok(Sent { references: sent, manifest, is_whole: tags_move, held: Vec::new() })
+        Ok(Sent { references: sent, manifest, is_whole: tags_move, held: Vec::new(), taken })
     }
 
-    /// Has the engine send what is in its store under the key tag; what the registry calls it.
-    fn send(&mut self) -> Result<OciDigest, EngineError> {
-        let (_, key_reference) = &self.push.home;
+    /// Has the engine send what is in its store under the key tag, and notes it; what the registry
+    /// calls it. Where another runner has been quicker with the same key, what that made is taken.
+    fn send(&mut self) -> Result<(OciDigest, Option<Record>), EngineError> {
+        let Push { record, home: (repository, key_reference), .. } = self.push;
+        if let Some(there) = self.quicker()? {
+            return Ok(there);
+        }
         send(self.shared, self.push, std::slice::from_ref(key_reference), self.writer)?;
-        self.ask(|remote, listener| remote.digest_of(key_reference, listener))
+        let there = self.ask(|remote, listener| remote.digest_of(key_reference, listener))?;
+        let output = &record.output;
+        if self.ask(|remote, listener| remote.is_of((repository, &there), output, listener))? {
+            self.note(&there)?;
+            return Ok((there, None));
+        }
+        // Somebody pushed between these two questions, and is about to note it. What is there is not
+        // known as long as that has not been done, and then nothing is said of it.
+        for _ in 0..PATIENCE {
+            if let Some(there) = self.quicker()? {
+                return Ok(there);
+            }
+            if self.shared.cancel.wait(WAIT) {
+                return Err(EngineError::Cancelled);
+            }
+        }
+        Ok((there, None))
+    }
+
+    /// What another runner has made of the key since it was looked for.
+    fn quicker(&mut self) -> Result<Option<(OciDigest, Option<Record>)>, EngineError> {
+        let Push { record, home: (_, key_reference), adopts, .. } = self.push;
+        if !adopts || !self.remote.access().reads {
+            return Ok(None);
+        }
+        let key = &record.build_key;
+        let there = match self.ask(|remote, it| remote.look_up(key_reference, key, it)) {
+            // Many registries deny what does not exist.
+            Err(EngineError::Auth(_)) => None,
+            there => there?,
+        };
+        let there =
+            there.filter(|it| it.output.id != record.output.id && it.platform == record.platform);
+        Ok(there.and_then(|there| Some((there.output.manifest.clone()?, Some(there)))))
     }
 
     fn note(&mut self, manifest: &OciDigest) -> Result<(), EngineError> {

@@ -241,7 +241,8 @@ impl Engine for Simulate {
         let references = request.references.clone();
         store.change(Change::Tag { id: id.clone(), references: references.clone() })?;
         let diff_ids = vec![id.clone()];
-        let output = Output { id, manifest: None, references, diff_ids, size: SIZE };
+        let manifest = Some(send::digest(&id));
+        let output = Output { id, manifest, references, diff_ids, size: SIZE };
         let cached = behaviour.cached.filter(|_| request.cache == CacheUse::Use);
         Ok(Built { output, steps: 2, cached_steps: cached.unwrap_or(0) })
     }

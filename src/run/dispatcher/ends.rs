@@ -223,13 +223,15 @@ impl<'a> Dispatcher<'a, '_> {
         let history = self.run.ledger.history();
         let unpushed = self.run.facts.unpushed(history, id, Some(record));
         let spec = &self.run.facts.graph.image(id).spec;
-        let again = self.run.forced.contains(&id);
-        let again = again.then(|| pushed_references(spec, &record.build_key));
+        let is_forced = self.run.forced.contains(&id);
+        let again = is_forced.then(|| pushed_references(spec, &record.build_key));
         Some(Push {
             id,
             image: self.name(id),
             references: unpushed.or(again)?,
             home: (spec.repository.clone(), key_reference(&spec.repository, &record.build_key)),
+            adopts: !is_forced
+                && ![&self.uncached, self.run.uncached].iter().any(|it| it.contains(&id)),
             holds: self.run.options.atomic,
             base: job::base(&self.run, (&self.current, &self.published), id),
             record: Arc::new(Record { finished: self.oldest_step(record), ..(**record).clone() }),
@@ -240,7 +242,13 @@ impl<'a> Dispatcher<'a, '_> {
 
     pub(super) fn pushed(&mut self, id: ImageId, sent: Sent) -> Result<(), LedgerError> {
         let image = self.name(id);
-        if let Some(record) = self.current[id.index()].clone() {
+        if let Some(mut record) = self.current[id.index()].clone() {
+            if let Some(there) = &sent.taken {
+                let (engine, output) = (published::CLASS.to_owned(), there.output.clone());
+                let (content, finished) = (there.content, there.finished);
+                record =
+                    Arc::new(Record { engine, content, output, finished, ..(*record).clone() });
+            }
             self.remember_push(id, &record, &sent)?;
             self.unsettled.remove(&image);
             self.hold(id, &record, &sent);
@@ -299,7 +307,13 @@ impl<'a> Dispatcher<'a, '_> {
                     let spec = &self.run.facts.graph.image(held.id).spec;
                     let references = pushed_references(spec, &record.build_key);
                     let manifest = Some(held.manifest);
-                    let sent = Sent { references, manifest, is_whole: true, held: Vec::new() };
+                    let sent = Sent {
+                        references,
+                        manifest,
+                        is_whole: true,
+                        held: Vec::new(),
+                        taken: None,
+                    };
                     self.remember_push(held.id, &record, &sent)?;
                     (self.emit)(What::Pushed { image: held.image, references: held.tags });
                 }

@@ -184,6 +184,34 @@ fn who_builds_the_same_key_takes_what_is_there() {
 }
 
 #[test]
+fn of_two_that_build_the_same_key_at_once_the_slower_takes_what_the_quicker_has_pushed() {
+    World::each(|mut world| {
+        let quick = world.clone();
+        let script = "registry = true\n[image.base]\nduration = '2s'\n";
+        world.write(0, "simulate.toml", script);
+        // The same inputs, and something else comes out.
+        let script = "registry = true\n[image.base]\ncontent = 'same'\n";
+        world.write(quick, "simulate.toml", script);
+        let mut slow = world.machines[0].start("rebuild --push --json");
+        slow.wait_for_build("base");
+        world.rebuild(quick, "base --push").exits(0).mentions("1 built");
+        let there = world.digest("base:latest");
+        slow.finish().exits(0);
+        assert_eq!(world.digest("base:latest"), there);
+        let tags = world.registry.tags_of("base");
+        let key_tag = tags.iter().find(|tag| tag.starts_with("ig-")).unwrap();
+        assert_eq!(world.digest(&format!("base:{}", key_tag.trim_end_matches(".note"))), there);
+        let tags = world.registry.tags_of("tools");
+        let note = tags.iter().find(|tag| tag.contains(".note")).unwrap();
+        let note: Value = world.registry.json(&format!("tools:{note}"));
+        let base = &note["annotations"]["org.opencontainers.image.base.digest"];
+        assert_eq!(*base, there, "what stands on it stands on what is there");
+        assert_eq!(world.ends(0, "--push"), NOTHING);
+        assert_eq!(world.ends(quick, "--push"), NOTHING);
+    });
+}
+
+#[test]
 fn what_is_reverted_is_tagged_again_without_a_build() {
     World::each(|mut world| {
         world.rebuild(0, "--push").exits(0);
