@@ -127,7 +127,8 @@ impl Sending<'_, '_, '_> {
         let manifest = match &record.output.manifest {
             Some(manifest) if record.engine == published::CLASS => {
                 if is_new {
-                    let (from, key_tag) = ((&**repository, manifest), &[key_reference.clone()]);
+                    let from = (&**repository, manifest);
+                    let key_tag = std::slice::from_ref(key_reference);
                     self.ask(|remote, listener| remote.point(from, key_tag, listener))?;
                     self.note(manifest)?;
                 }
