@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::digest::OciDigest;
 use crate::engine::EngineError;
+use crate::engine::docker::api::LISTINGS;
 use crate::engine::program::Program;
 use crate::reference::Reference;
 
@@ -58,8 +59,21 @@ impl Image {
 /// The ids of all images, with the references that point at them.
 pub fn list(program: &Program) -> Result<BTreeMap<String, BTreeSet<Reference>>, EngineError> {
     let format = "{{json .}}";
-    let answer = program.answer(["image", "ls", "--all", "--no-trunc", "--format", format])?;
-    parse_list(&String::from_utf8_lossy(&answer))
+    let list = || program.answer(["image", "ls", "--all", "--no-trunc", "--format", format]);
+    let mut answer = list();
+    for _ in 1..LISTINGS {
+        if !answer.as_ref().is_err_and(is_about_a_removed_one) {
+            break;
+        }
+        answer = list();
+    }
+    parse_list(&String::from_utf8_lossy(&answer?))
+}
+
+/// Whether there is no list because an image was removed meanwhile.
+fn is_about_a_removed_one(error: &EngineError) -> bool {
+    let text = error.to_string();
+    text.contains(": not found") || text.contains("No such image")
 }
 
 fn parse_list(text: &str) -> Result<BTreeMap<String, BTreeSet<Reference>>, EngineError> {

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{self, Receiver};
 
+use crate::engine::docker::documents::{Info, Inspected, Listed, Said, Version};
 use crate::engine::docker::endpoint::Endpoint;
 use crate::engine::docker::stream::{Protocol, Stream};
 
@@ -30,6 +31,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const WORKING: Duration = Duration::from_mins(10);
 /// How long an upgrade may take, for which the daemon has nothing to do: as long as BuildKit itself may.
 const UPGRADING: Duration = Duration::from_secs(20);
+
+/// How often the list of images is asked for in all: where the containerd store lists an image that
+/// is removed meanwhile, by whomever, there is none (moby `daemon/containerd/image_list.go`).
+pub const LISTINGS: u32 = 5;
 
 /// A Docker Engine.
 #[derive(Debug)]
@@ -56,102 +61,6 @@ pub enum ApiError {
     /// The daemon says something that is not understood.
     #[error("the Docker Engine answered something unexpected: {0}")]
     Answer(String),
-}
-
-/// What `GET /version` tells.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Version {
-    /// The engine, for example `26.1.5`.
-    pub version: String,
-    /// The newest API, for example `1.45`.
-    pub api_version: String,
-    /// The operating system of its containers.
-    pub os: String,
-    /// Their processor.
-    pub arch: String,
-}
-
-/// What `GET /info` tells.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Info {
-    /// The storage driver.
-    pub driver: String,
-    /// Facts about it, as pairs.
-    pub driver_status: Option<Vec<(String, String)>>,
-    /// Where it keeps its data.
-    pub docker_root_dir: String,
-}
-
-impl Info {
-    /// Whether images are kept by containerd and not by a graph driver (moby
-    /// `daemon/info.go`, `driver-type`).
-    pub fn has_containerd_store(&self) -> bool {
-        let status = self.driver_status.as_deref().unwrap_or_default();
-        status.iter().any(|(name, value)| {
-            name == "driver-type" && value.starts_with("io.containerd.snapshotter")
-        })
-    }
-}
-
-/// An image in the list of the store.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Listed {
-    /// Its id.
-    pub id: String,
-    /// Its references, familiar, with tags.
-    pub repo_tags: Option<Vec<String>>,
-}
-
-/// What the store tells of one image.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Inspected {
-    /// Its id.
-    pub id: String,
-    /// Its references, familiar, with tags.
-    pub repo_tags: Option<Vec<String>>,
-    /// Bytes.
-    pub size: u64,
-    /// What the image says to containers and children.
-    pub config: Option<serde_json::Value>,
-    /// Who made it.
-    #[serde(default)]
-    pub author: String,
-    /// The processor.
-    pub architecture: String,
-    /// Its variant.
-    #[serde(default)]
-    pub variant: String,
-    /// The operating system.
-    pub os: String,
-    /// When it says it was made.
-    pub created: Option<String>,
-    /// The layers.
-    #[serde(rename = "RootFS")]
-    pub root_fs: RootFs,
-}
-
-/// The layers of an image.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct RootFs {
-    /// The digests of the uncompressed layers, base first.
-    pub layers: Option<Vec<String>>,
-}
-
-/// A line of what a daemon says while it works.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Said {
-    /// What it does.
-    pub status: String,
-    /// Which layer that is about; empty where it is about none.
-    pub id: String,
-    /// Why it failed.
-    pub error: Option<String>,
 }
 
 /// The pieces of a body, to be read by a thread that may block.
@@ -204,11 +113,18 @@ impl Api {
     /// The images of the store whose references match one of these patterns; all, if there are
     /// none. The containerd store takes milliseconds for each image that it tells of.
     pub async fn images(&self, patterns: &[String]) -> Result<Vec<Listed>, ApiError> {
-        if patterns.is_empty() {
-            return self.get("/images/json").await;
+        let mut path = "/images/json".to_owned();
+        if !patterns.is_empty() {
+            let filters = serde_json::json!({ "reference": patterns }).to_string();
+            write!(path, "?filters={}", escaped(&filters)).unwrap_or_default();
         }
-        let filters = serde_json::json!({ "reference": patterns }).to_string();
-        self.get(&format!("/images/json?filters={}", escaped(&filters))).await
+        for _ in 1..LISTINGS {
+            match self.get(&path).await {
+                Err(ApiError::Refused { status: 404, .. }) => (),
+                answer => return answer,
+            }
+        }
+        self.get(&path).await
     }
 
     /// One image; `None` where there is none.
@@ -464,4 +380,35 @@ fn escaped(text: &str) -> String {
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use tokio::runtime;
+
+    use super::*;
+
+    #[test]
+    fn a_list_during_which_an_image_was_removed_is_asked_for_again() {
+        let answers = ["404 Not Found", "404 Not Found", "200 OK"];
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = thread::spawn(move || {
+            for status in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let length = stream.read(&mut [0; 4096]).unwrap();
+                assert!(length > 0);
+                let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 2");
+                io::Write::write_all(&mut stream, format!("{head}\r\n\r\n[]").as_bytes()).unwrap();
+            }
+        });
+        let api = Api::new(Endpoint::Unix(socket));
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        assert!(runtime.block_on(api.images(&[])).unwrap().is_empty());
+        daemon.join().unwrap();
+    }
 }

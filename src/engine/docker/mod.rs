@@ -11,11 +11,13 @@
 //! | [`context`] | docker's contexts |
 //! | [`stream`] | bytes to and from an endpoint |
 //! | [`api`] | the Docker Engine API: the image store, and the upgrades to gRPC |
+//! | [`documents`] | what it answers |
 
 pub mod address;
 pub mod api;
 pub mod buildkitd;
 pub mod context;
+pub mod documents;
 pub mod endpoint;
 #[cfg(test)]
 mod fixture;

@@ -33,7 +33,7 @@ fn another_build_of_a_key_that_is_here_does_not_take_the_place_of_what_is_pushed
         let before = digests(world);
         world.clone();
         world.machines[1].rebuild("").exits(0).mentions("3 built");
-        world.write(0, "images/base/packages.txt", "other\n");
+        world.write(0, "images/base/packages.txt", "other HOST\n");
         assert_eq!(world.ends(0).len(), 3);
         assert_ne!(digests(world), before);
         let ends = world.ends(1);

@@ -17,6 +17,7 @@ const TREE: &str = "
     HOST
     //- images/tools/Dockerfile
     FROM scratch
+    LABEL place=HOST
     COPY tool /bin/
     //- images/tools/tool
     tool

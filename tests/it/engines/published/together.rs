@@ -12,7 +12,7 @@ fn tags_move_together_or_not_at_all() {
         assert_eq!(world.ends(0), ["app built", "base built"]);
         let before = digests(world);
         world.clone();
-        world.write(1, "images/base/packages.txt", "other\n");
+        world.write(1, "images/base/packages.txt", "other HOST\n");
         let path = "images/app/Dockerfile";
         let old = world.machines[1].tree.read(path);
         world.write(1, path, &format!("{old}RUN exit 7\n"));
@@ -25,7 +25,7 @@ fn tags_move_together_or_not_at_all() {
         assert_eq!(said.ends(), ["app built", "base pushed"]);
         let now = digests(world);
         assert!(now[0] != before[0] && now[1] != before[1], "{now:?}");
-        world.write(0, "images/base/packages.txt", "other\n");
+        world.write(0, "images/base/packages.txt", "other HOST\n");
         assert_eq!(world.ends(0), NOTHING);
     });
 }
