@@ -41,6 +41,7 @@ pub mod event;
 
 // Effects.
 pub mod clock;
+pub mod whole;
 pub mod cancel;
 pub mod process;
 pub mod git;

@@ -87,6 +87,15 @@ pub enum Kind {
     Device,
 }
 
+/// A directory whose paths are looked at one directory after the other: the kernel walks to where
+/// the last ones were only once.
+#[derive(Debug)]
+pub struct Nearby {
+    root: Root,
+    /// A directory below, by its path, that contains the last ones.
+    around: Option<(Vec<u8>, Root)>,
+}
+
 /// An open directory with what is in it.
 pub struct Folder {
     directory: Dir,
@@ -123,6 +132,16 @@ impl Root {
         }
     }
 
+    /// A directory to look from. Links are followed, as in [`Root::look`].
+    fn below(&self, path: &[u8]) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        let access = OFlags::PATH; // all that looking takes
+        #[cfg(not(target_os = "linux"))]
+        let access = OFlags::RDONLY;
+        let flags = access | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::openat(&self.0, OsStr::from_bytes(path), flags, Mode::empty())?))
+    }
+
     /// Lists a directory. The empty path is the root.
     pub fn list(&self, path: &[u8]) -> io::Result<Folder> {
         let opened = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
@@ -156,6 +175,28 @@ impl Root {
             Some(opened) => Ok(opened?),
             None => open_step_by_step(&self.0, path, flags),
         }
+    }
+}
+
+impl Nearby {
+    /// Opens a directory.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { root: Root::open(path)?, around: None })
+    }
+
+    /// An open directory from which to look at what is in `directory`, and how much of the paths in
+    /// there leads to it.
+    pub fn of(&mut self, directory: &[u8]) -> (&Root, usize) {
+        let is_around = |(path, _): &(Vec<u8>, Root)| {
+            directory.strip_prefix(&**path).is_some_and(|rest| rest.starts_with(b"/"))
+        };
+        if !self.around.as_ref().is_some_and(is_around) {
+            let parent =
+                directory.iter().rposition(|byte| *byte == b'/').map(|at| &directory[..at]);
+            self.around =
+                parent.and_then(|path| Some((path.to_vec(), self.root.below(path).ok()?)));
+        }
+        self.around.as_ref().map_or((&self.root, 0), |(path, around)| (around, path.len() + 1))
     }
 }
 
@@ -294,6 +335,26 @@ mod tests {
             assert_eq!(root.open_file(name.as_bytes()).is_ok(), opens, "{name}");
             let stepped = open_step_by_step(&root.0, name.as_bytes(), flags);
             assert_eq!(stepped.is_ok(), opens, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_near_looks_as_from_the_root() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path();
+        fs::create_dir_all(path.join("a/b/c")).unwrap();
+        fs::create_dir_all(path.join("ab/c")).unwrap();
+        for file in ["a/b/c/f", "a/b/f", "ab/c/f", "f"] {
+            fs::write(path.join(file), file).unwrap();
+        }
+        symlink("a/b", path.join("link")).unwrap();
+        let root = Root::open(path).unwrap();
+        let mut nearby = Nearby::open(path).unwrap();
+        for directory in ["", "a", "a/b", "a/b/c", "ab/c", "a/b", "link/c", "gone/x", "a/b/f/x"] {
+            let name = if directory.is_empty() { "f".to_owned() } else { format!("{directory}/f") };
+            let (from, skip) = nearby.of(directory.as_bytes());
+            let found = from.look(&name.as_bytes()[skip..], Look::Itself).unwrap();
+            assert_eq!(found, root.look(name.as_bytes(), Look::Itself).unwrap(), "{name}");
         }
     }
 

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use crate::ledger::LedgerError;
+use crate::whole::{self, Whole};
 
 /// So that backup programs leave the directory out. Source: bford.info/cachedir, "Cache Directory
 /// Tagging Specification".
@@ -34,8 +35,8 @@ pub(super) fn prepare(state: &Path) -> Result<(), LedgerError> {
 }
 
 /// Reads a file; `None` where it does not exist.
-pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, LedgerError> {
-    match fs::read(path) {
+pub(super) fn read(path: &Path) -> Result<Option<Whole>, LedgerError> {
+    match whole::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(LedgerError::file("read", path)(error)),

@@ -9,17 +9,18 @@ use regex::Regex;
 /// Which effect modules each effect module uses. `run` joins engine and ledger, `cli` everything.
 const EFFECTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
+    ("whole", &[]),
     ("cancel", &[]),
     ("process", &["clock"]),
     ("git", &["process"]),
     ("tls", &[]),
     ("dockerconfig", &["process"]),
     ("registry", &["cancel", "clock", "dockerconfig", "tls"]),
-    ("gather", &["cancel", "clock", "process"]),
+    ("gather", &["cancel", "clock", "process", "whole"]),
     ("load", &["gather"]),
-    ("ledger", &[]),
+    ("ledger", &["whole"]),
     ("remote", &["cancel", "clock", "git", "registry"]),
-    ("engine", &["cancel", "clock", "dockerconfig", "process", "registry", "tls"]),
+    ("engine", &["cancel", "clock", "dockerconfig", "process", "registry", "tls", "whole"]),
     ("signal", &["cancel", "clock"]),
     ("run", &["cancel", "clock", "engine", "gather", "ledger", "registry", "remote"]),
     ("report", &["clock"]),
@@ -29,6 +30,7 @@ const EFFECTS: &[(&str, &[&str])] = &[
 /// The modules that may do what `clippy.toml` forbids.
 const EFFECTFUL: &[&str] = &[
     "clock",
+    "whole",
     "process",
     "git",
     "dockerconfig",

@@ -10,7 +10,7 @@ use crate::gather::stat;
 
 const NAME: &str = "settled";
 /// Raised when what is written down means something else.
-pub(super) const FORMAT: &str = "imgraph settled 2";
+pub(super) const FORMAT: &str = "imgraph settled 3";
 
 /// Reads the file of a state directory; `None` if there is none, or it is not whole.
 pub(super) fn read(state: &Path) -> Option<Settled> {
@@ -44,18 +44,22 @@ mod tests {
     use super::*;
     use crate::cli::settled::Basis;
     use crate::gather::root::Identity;
+    use crate::history::Output;
 
     fn sample() -> Settled {
         let digest = Digest::of_content(b"x");
+        let output = Output {
+            id: format!("sha256:{digest}").parse().unwrap(),
+            manifest: None,
+            references: vec!["base:1".to_owned()],
+            diff_ids: Vec::new(),
+            size: 0,
+        };
         let basis = Basis { question: digest, seen: digest, ledger: Identity::default() };
         Settled {
             basis,
             last_run: Some("run".to_owned()),
-            images: vec![(
-                "base".parse().unwrap(),
-                format!("sha256:{digest}").parse().unwrap(),
-                vec![],
-            )],
+            images: vec![("base".parse().unwrap(), output)],
             said: "note: odd\n".to_owned(),
             map: b"a map".to_vec(),
         }

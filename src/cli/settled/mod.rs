@@ -17,6 +17,7 @@ mod map;
 pub(crate) mod part;
 
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -45,8 +46,8 @@ pub(crate) struct Settled {
     basis: Basis,
     /// The id of the last run, which the next one has to be behind.
     pub(crate) last_run: Option<String>,
-    /// The images, parents first, with their outputs.
-    images: Vec<(ImageName, OciDigest, Vec<String>)>,
+    /// The images, parents first, with their outputs, as far as an engine is asked for them.
+    images: Vec<(ImageName, Output)>,
     /// What was said of the workspace, as it was shown.
     pub(crate) said: String,
     /// The [`Map`] of these images, which most runs do not look into; empty where there is none.
@@ -116,6 +117,7 @@ impl Found {
         (choice, settings): (Choice, &Settings),
         stat: StatCache,
     ) -> Result<Session, Failure> {
+        let stat = stat.begin(&root.join(STATE_DIR));
         let (answers, stat) = match self {
             Self::Part(part, engine) => {
                 match part.load(root, (&choice, settings), (stat, engine)) {
@@ -134,24 +136,30 @@ impl Found {
 
 impl Settled {
     /// What the last run left, if it was asked the same: how much of what it saw has changed since,
-    /// and whether what it found is still in the store. With it comes what is known of files.
+    /// and whether what it found is still in the store. With it comes what is known of files; who
+    /// goes on to look at them begins a scan.
     pub(crate) fn find(
+        asked: (Option<Digest>, Reach),
+        root: &Path,
+        by: (&Choice, &Settings),
+    ) -> (StatCache, Result<Found, Failure>) {
+        // Handed over once: what is joined inside goes from worker to worker.
+        rayon::scope(|_| Self::find_by_workers(asked, root, by))
+    }
+
+    fn find_by_workers(
         (question, reach): (Option<Digest>, Reach),
         root: &Path,
         (choice, settings): (&Choice, &Settings),
     ) -> (StatCache, Result<Found, Failure>) {
         let state = root.join(STATE_DIR);
-        let Some(settled) = Self::read(question, &state) else {
-            return (StatCache::load(&state), Ok(Found::Nothing));
-        };
-        let look = || {
-            let stat = StatCache::load(&state);
-            let is_that = stat.digest() == Some(settled.basis.seen);
-            let changed = if is_that { stat.changed(root) } else { Changed::More };
-            (stat, changed)
-        };
+        let (stat, settled) =
+            rayon::join(|| StatCache::read(&state), || Self::read(question, &state));
+        let Some(settled) = settled else { return (stat, Ok(Found::Nothing)) };
+        let is_that = stat.digest() == Some(settled.basis.seen);
+        let look = || if is_that { stat.changed(root) } else { Changed::More };
         let ask = || settled.ask(choice, (root, &state), settings);
-        let ((stat, changed), answers) = rayon::join(look, ask);
+        let (changed, answers) = rayon::join(look, ask);
         let found = match (changed, answers) {
             (changed, Ok(asked)) => Ok(settled.found((changed, reach), asked, settings)),
             (Changed::Nothing, Err(failure)) => Err(failure),
@@ -181,7 +189,11 @@ impl Settled {
     ) -> Found {
         let is_there = answers.iter().all(|answer| *answer == Presence::Present);
         match changed {
-            Changed::Nothing if is_there => Found::Settled(self),
+            Changed::Nothing if is_there => {
+                // The process ends with this.
+                let _ = ManuallyDrop::new(engine);
+                Found::Settled(self)
+            }
             // Whether all of a lock file is needed, only the whole tells.
             Changed::Files(files) if is_there && !settings.locked => {
                 match Part::of(self, &files, reach) {
@@ -209,21 +221,14 @@ impl Settled {
             return Ok((None, vec![Presence::Present; self.images.len()]));
         }
         let engine = choice.open(root, state, settings)?;
-        let output = |(_, id, references): &(_, OciDigest, Vec<String>)| Output {
-            id: id.clone(),
-            manifest: None,
-            references: references.clone(),
-            diff_ids: Vec::new(),
-            size: 0,
-        };
-        let outputs: Vec<Output> = self.images.iter().map(output).collect();
-        let answers = engine.present(&outputs.iter().collect::<Vec<_>>())?;
+        let outputs: Vec<&Output> = self.images.iter().map(|(_, output)| output).collect();
+        let answers = engine.present(&outputs)?;
         Ok((Some(engine), answers))
     }
 
     fn with(self, answers: Vec<Presence>) -> Answers {
-        let outputs = self.images.into_iter().map(|(_, id, references)| (id, references));
-        outputs.zip(answers).map(|((id, references), it)| (id, (references, it))).collect()
+        let outputs = self.images.into_iter().map(|(_, output)| output);
+        outputs.zip(answers).map(|(output, it)| (output.id, (output.references, it))).collect()
     }
 
     /// Writes down what a plan with nothing in it rested on. `seen` is the digest of what was looked
@@ -249,7 +254,8 @@ impl Settled {
             let name = session.loaded.graph.name(step.image);
             let record = history.records.get(name).filter(|_| step.decision == Decision::Fresh)?;
             let output = session.wanted_output(step.image, record);
-            images.push((name.clone(), output.id, output.references));
+            let output = Output { manifest: None, diff_ids: Vec::new(), size: 0, ..output };
+            images.push((name.clone(), output));
         }
         let last_run = history.last_run.as_ref().map(|run| run.id.clone());
         // What is said of files is said by who reads them: then all are read.

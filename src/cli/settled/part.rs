@@ -102,7 +102,7 @@ impl Part {
     fn answers(&self) -> Answers {
         let outputs = self.images.iter().map(|number| &self.settled.images[*number]);
         outputs
-            .map(|(_, id, references)| (id.clone(), (references.clone(), Presence::Present)))
+            .map(|(_, output)| (output.id.clone(), (output.references.clone(), Presence::Present)))
             .collect::<BTreeMap<_, _>>()
     }
 

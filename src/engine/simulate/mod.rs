@@ -40,6 +40,7 @@ use crate::engine::{
 use crate::history::Output;
 use crate::image::Platform;
 use crate::registry::Registry;
+use crate::whole::{self, Whole};
 
 /// The class that records name.
 pub const CLASS: &str = "simulate";
@@ -334,16 +335,17 @@ impl Store {
         let path = state.join("simulate.ndjson");
         let mut store =
             Self { path, is_torn: false, images: BTreeSet::new(), tags: BTreeMap::new() };
-        let text = match fs::read_to_string(&store.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let bytes = match whole::read(&store.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Whole::default(),
             Err(source) => {
                 return Err(EngineError::File { action: "read", path: store.path, source });
             }
         };
-        store.is_torn = !text.is_empty() && !text.ends_with('\n');
+        store.is_torn = !bytes.is_empty() && !bytes.ends_with(b"\n");
         // A line that a killed process did not finish never happened.
-        for change in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+        let lines = bytes.split(|byte| *byte == b'\n');
+        for change in lines.filter_map(|line| serde_json::from_slice(line).ok()) {
             store.apply(change);
         }
         Ok(store)

@@ -1,8 +1,9 @@
 //! The file of the stat cache: what is in it, byte for byte.
 //!
-//! A line that names the format, then the directories sorted by path, each with its files sorted by
-//! name, then the BLAKE3 digest of everything before. Numbers are little-endian. Nothing of it is
-//! believed before the digest is checked; rows are decoded when they are asked for.
+//! A line that names the format, then the directories sorted by path, each with the number of its
+//! files, their length in bytes, and those files sorted by name, then the BLAKE3 digest of everything
+//! before. Numbers are little-endian. Nothing of it is believed before the digest is checked; rows
+//! are decoded when they are asked for.
 #![expect(clippy::disallowed_methods, reason = "this is the file of the stat cache")]
 
 use std::collections::BTreeMap;
@@ -10,17 +11,19 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
 use crate::digest::{ContentHasher, Digest};
 use crate::gather::root::{Identity, Look, Status, Time};
 use crate::gather::stat::{Known, Learnt, Record};
+use crate::whole::{self, Whole};
 
 const NAME: &str = "stat";
-const HEADER: &[u8] = b"imgraph stat 2\n";
+const HEADER: &[u8] = b"imgraph stat 3\n";
 const DIGEST: usize = 32;
-/// How many directories a core takes at once.
+/// How many directories a core takes at once: few enough for all cores to end at the same time.
 const GROUPS_AT_ONCE: usize = 32;
 
 /// What a row has, as bits of one byte.
@@ -46,76 +49,76 @@ type Directory<'a> = BTreeMap<(&'a [u8], Look), Record>;
 pub(super) struct Records {
     /// The digest at the end; `None` where there is no file.
     pub(super) digest: Option<Digest>,
-    bytes: Vec<u8>,
+    bytes: Whole,
     directories: Vec<Group>,
-    rows: Vec<u32>,
+    rows: usize,
 }
 
+/// A directory.
 #[derive(Debug)]
-struct Group {
+pub(super) struct Group {
     path: Range<usize>,
-    rows: (usize, usize),
+    /// Its rows, as bytes.
+    body: Range<usize>,
+    /// The number of its first row, and how many it has.
+    first: usize,
+    count: usize,
+    /// Where in the body its rows are, once somebody has looked for one.
+    starts: OnceLock<Box<[u32]>>,
 }
 
 impl Records {
+    /// The number of rows.
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.rows
     }
 
-    /// The first row of a directory and the one behind its last.
-    pub(super) fn rows_of(&self, directory: &[u8]) -> (usize, usize) {
+    /// A directory.
+    pub(super) fn group(&self, directory: &[u8]) -> Option<&Group> {
         let path = |group: &Group| &self.bytes[group.path.clone()];
         let found = self.directories.binary_search_by(|group| path(group).cmp(directory));
-        found.map_or((0, 0), |at| self.directories[at].rows)
+        found.ok().map(|at| &self.directories[at])
     }
 
-    /// The row of a name among those of a directory.
-    pub(super) fn find(
-        &self,
-        (start, end): (usize, usize),
-        name: &[u8],
-        look: Look,
-    ) -> Option<usize> {
-        let rows = self.rows.get(start..end)?;
-        let key = |at: u32| self.cursor(at).key().unwrap_or((b"", Look::Itself));
-        let found = rows.binary_search_by(|at| key(*at).cmp(&(name, look)));
-        found.ok().map(|at| start + at)
+    /// The record of a name in a directory, with the number of its row.
+    pub(super) fn find(&self, group: &Group, name: &[u8], look: Look) -> Option<(usize, Record)> {
+        let cursor = |at: u32| {
+            let body = &self.bytes[group.body.clone()];
+            Cursor(body.get(at as usize..).unwrap_or_default())
+        };
+        let starts = group.starts.get_or_init(|| self.rows(group).starts());
+        let key = |at: u32| cursor(at).key().unwrap_or((b"", Look::Itself));
+        let at = starts.binary_search_by(|at| key(*at).cmp(&(name, look))).ok()?;
+        Some((group.first + at, cursor(starts[at]).row()?.2))
     }
 
-    /// What a row says.
-    pub(super) fn row(&self, row: usize) -> Option<Record> {
-        Some(self.whole(row)?.2)
-    }
-
-    fn whole(&self, row: usize) -> Option<Row<'_>> {
-        self.cursor(*self.rows.get(row)?).row()
+    fn rows<'a>(&'a self, group: &Group) -> Rows<'a> {
+        let cursor = Cursor(&self.bytes[group.body.clone()]);
+        Rows { cursor, left: group.count }
     }
 
     /// What is found in all directories with their rows, looked for on all cores; nothing, if that
-    /// is what is found in one.
-    pub(super) fn try_collect<'a, T: Send>(
+    /// is what is found in one. Each of the looks begins with something of its own.
+    pub(super) fn try_collect<'a, W: Send, T: Send>(
         &'a self,
-        find: impl Fn(&'a [u8], Rows<'a>) -> Option<Vec<T>> + Sync,
+        begin: impl Fn() -> W + Sync + Send,
+        find: impl Fn(&mut W, &'a [u8], Rows<'a>) -> Option<Vec<T>> + Sync,
     ) -> Option<Vec<T>> {
-        let groups = self.directories.par_iter().with_min_len(GROUPS_AT_ONCE);
-        let add = |mut all: Vec<T>, group: &'a Group| {
-            let rows = group.rows.0..group.rows.1;
-            all.extend(find(&self.bytes[group.path.clone()], Rows { records: self, rows })?);
-            Some(all)
+        let groups = self.directories.par_iter().with_max_len(GROUPS_AT_ONCE);
+        let add = |(mut with, mut all): (W, Vec<T>), group: &'a Group| {
+            all.extend(find(&mut with, &self.bytes[group.path.clone()], self.rows(group))?);
+            Some((with, all))
         };
         let join = |mut one: Vec<T>, other: Vec<T>| {
             one.extend(other);
             Some(one)
         };
-        groups.try_fold(Vec::new, add).try_reduce(Vec::new, join)
+        let found = groups.try_fold(|| (begin(), Vec::new()), add);
+        found.map(|found| found.map(|(_, all)| all)).try_reduce(Vec::new, join)
     }
 
-    fn cursor(&self, at: u32) -> Cursor<'_> {
-        Cursor(self.bytes.get(at as usize..).unwrap_or_default())
-    }
-
-    /// Finds directories and rows in bytes; `None` if they are not such a file, or not whole.
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
+    /// Finds the directories in bytes; `None` if they are not such a file, or not whole.
+    fn parse(bytes: Whole) -> Option<Self> {
         let (body, digest) = bytes.split_last_chunk::<DIGEST>()?;
         let checked = ContentHasher::default().update(body).finish();
         if !body.starts_with(HEADER) || checked.as_bytes() != digest {
@@ -123,16 +126,16 @@ impl Records {
         }
         let mut cursor = Cursor(&body[HEADER.len()..]);
         let mut directories = Vec::new();
-        let mut rows = Vec::new();
+        let mut rows: usize = 0;
         while !cursor.0.is_empty() {
-            let path = cursor.name()?;
-            let end = body.len() - cursor.0.len();
-            let first = rows.len();
-            for _ in 0..cursor.u32()? {
-                rows.push(u32::try_from(body.len() - cursor.0.len()).ok()?);
-                cursor.row()?;
-            }
-            directories.push(Group { path: end - path.len()..end, rows: (first, rows.len()) });
+            let path = cursor.name()?.len();
+            let path = body.len() - cursor.0.len() - path..body.len() - cursor.0.len();
+            let (first, count) = (rows, cursor.u32()? as usize);
+            let length = cursor.name()?.len();
+            let body = body.len() - cursor.0.len() - length..body.len() - cursor.0.len();
+            // No row is shorter than its length and the byte that says what it has.
+            rows = rows.checked_add(count).filter(|_| count <= length / 5)?;
+            directories.push(Group { path, body, first, count, starts: OnceLock::new() });
         }
         Some(Self { digest: Some(checked), bytes, directories, rows })
     }
@@ -141,29 +144,59 @@ impl Records {
     fn iter(&self) -> impl Iterator<Item = (usize, &[u8], Row<'_>)> {
         self.directories.iter().flat_map(move |group| {
             let path = &self.bytes[group.path.clone()];
-            let row = move |row| Some((row, path, self.whole(row)?));
-            (group.rows.0..group.rows.1).filter_map(row)
+            let rows = self.rows(group).map_while(Result::ok);
+            (group.first..).zip(rows).map(move |(number, row)| (number, path, row))
         })
     }
 }
 
 /// The rows of one directory.
 pub(super) struct Rows<'a> {
-    records: &'a Records,
-    rows: Range<usize>,
+    cursor: Cursor<'a>,
+    left: usize,
+}
+
+/// What is no row, in a file that is whole.
+#[derive(Debug)]
+pub(super) struct NoRow;
+
+impl Rows<'_> {
+    /// Where they start.
+    fn starts(mut self) -> Box<[u32]> {
+        let length = self.cursor.0.len();
+        let mut starts = Vec::with_capacity(self.left);
+        loop {
+            let at = u32::try_from(length - self.cursor.0.len());
+            match (at, self.next()) {
+                (Ok(at), Some(Ok(_))) => starts.push(at),
+                _ => return starts.into(),
+            }
+        }
+    }
 }
 
 impl<'a> Iterator for Rows<'a> {
-    type Item = Row<'a>;
+    type Item = Result<Row<'a>, NoRow>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.records.whole(self.rows.next()?)
+        let row = match self.left.checked_sub(1) {
+            None if self.cursor.0.is_empty() => return None,
+            None => Err(NoRow),
+            Some(left) => {
+                self.left = left;
+                self.cursor.row().ok_or(NoRow)
+            }
+        };
+        if row.is_err() {
+            *self = Self { cursor: Cursor(&[]), left: 0 };
+        }
+        Some(row)
     }
 }
 
 /// Reads the file of a state directory; whatever is wrong with it, it is empty then.
 pub(super) fn load(state: &Path) -> Records {
-    fs::read(state.join(NAME)).ok().and_then(Records::parse).unwrap_or_default()
+    whole::read(&state.join(NAME)).ok().and_then(Records::parse).unwrap_or_default()
 }
 
 /// The time of the file system that a state directory is on: that of a file written just now.
@@ -217,10 +250,12 @@ pub(super) fn merge(
     for (directory, rows) in directories {
         push_name(&mut bytes, directory);
         push_u32(&mut bytes, rows.len());
+        let mut body = Vec::new();
         for ((name, look), record) in rows {
-            push_name(&mut bytes, name);
-            push_record(&mut bytes, look, &record);
+            push_name(&mut body, name);
+            push_record(&mut body, look, &record);
         }
+        push_name(&mut bytes, &body);
     }
     let digest = ContentHasher::default().update(&bytes).finish();
     bytes.extend(digest.as_bytes());
@@ -238,6 +273,7 @@ fn drop_lesser(rows: &mut Directory<'_>) {
     }
 }
 
+/// Its length, then the name, or whatever else it is.
 fn push_name(bytes: &mut Vec<u8>, name: &[u8]) {
     push_u32(bytes, name.len());
     bytes.extend(name);

@@ -28,7 +28,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 pub use file::replace;
 
 use crate::digest::Digest;
-use crate::gather::root::{Identity, Look, Root, Time};
+use crate::gather::root::{Identity, Look, Nearby, Root, Time};
 
 /// The slack of file systems that stamp in parts of seconds: several ticks of any kernel.
 const SLACK_NANOS: u32 = 20_000_000;
@@ -95,7 +95,7 @@ pub struct StatCache {
 pub struct Directory<'a> {
     cache: &'a StatCache,
     path: &'a [u8],
-    rows: (usize, usize),
+    old: Option<&'a file::Group>,
 }
 
 impl StatCache {
@@ -104,7 +104,18 @@ impl StatCache {
     /// Never fails: what cannot be read is empty, and where nothing can be written, nothing will be
     /// remembered.
     pub fn load(state: &Path) -> Self {
-        Self::new(file::load(state), file::touch(state).ok())
+        Self::read(state).begin(state)
+    }
+
+    /// Reads the cache of a state directory. Before [`StatCache::begin`] nothing is written down.
+    pub fn read(state: &Path) -> Self {
+        Self::new(file::load(state), None)
+    }
+
+    /// Begins a scan.
+    #[must_use]
+    pub fn begin(self, state: &Path) -> Self {
+        Self { scan_began: file::touch(state).ok(), ..self }
     }
 
     /// A cache that knows nothing and remembers nothing.
@@ -120,7 +131,7 @@ impl StatCache {
 
     /// The records of a directory; the empty path is the workspace root.
     pub fn directory<'a>(&'a self, path: &'a [u8]) -> Directory<'a> {
-        Directory { cache: self, path, rows: self.old.rows_of(path) }
+        Directory { cache: self, path, old: self.old.group(path) }
     }
 
     /// How many records were read from the disk.
@@ -163,18 +174,21 @@ impl StatCache {
 
     /// Looks once at everything that is written down. `root` is the workspace's.
     pub fn changed(&self, root: &Path) -> Changed {
-        let Ok(root) = Root::open(root) else { return Changed::More };
-        let changed = self.old.try_collect(|path, rows| {
+        // One descriptor for all would go from core to core with each look.
+        let open = || Nearby::open(root).ok();
+        let changed = self.old.try_collect(open, |nearby, path, rows| {
+            let (root, skip) = nearby.as_mut()?.of(path);
             let mut changed = Vec::new();
             let mut full = path.to_vec();
             if !full.is_empty() {
                 full.push(b'/');
             }
             let start = full.len();
-            for (name, look, record) in rows {
+            for row in rows {
+                let (name, look, record) = row.ok()?;
                 full.truncate(start);
                 full.extend(name);
-                let now = root.look(&full, look).ok()?;
+                let now = root.look(&full[skip..], look).ok()?;
                 if now == record.identity {
                     continue;
                 }
@@ -296,8 +310,7 @@ impl Directory<'_> {
 
     /// The record of an earlier run, if the path is as it was then.
     fn find_old(&self, name: &[u8], look: Look, identity: Option<&Identity>) -> Option<Record> {
-        let row = self.cache.old.find(self.rows, name, look)?;
-        let record = self.cache.old.row(row)?;
+        let (row, record) = self.cache.old.find(self.old?, name, look)?;
         if record.identity.as_ref() != identity {
             return None;
         }

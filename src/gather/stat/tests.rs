@@ -239,8 +239,8 @@ fn a_cache_with_any_bit_flipped_is_an_empty_one() {
 #[test]
 fn a_foreign_or_newer_file_is_an_empty_cache_even_if_it_is_whole() {
     let workspace = Workspace::new();
-    let endless = &b"imgraph stat 2\n\0\0\0\0\xff\xff\xff\xff"[..];
-    for header in [b"imgraph stat 1\n", &b""[..], b"imgraph stat 2\n\x01", endless] {
+    let endless = &b"imgraph stat 3\n\0\0\0\0\xff\xff\xff\xff\0\0\0\0"[..];
+    for header in [b"imgraph stat 2\n", &b""[..], b"imgraph stat 3\n\x01", endless] {
         let mut bytes = header.to_vec();
         bytes.extend(Digest::of_content(&bytes).as_bytes());
         fs::write(workspace.state.join("stat"), &bytes).unwrap();
