@@ -212,6 +212,18 @@ impl History {
         self.records.insert(record.image.clone(), record);
     }
 
+    /// Passes over a record, and over its build if it took so many milliseconds: all else is as if it
+    /// had been added.
+    pub fn pass_record(&mut self, image: &ImageName, duration: Option<u64>) {
+        if let Some(duration) = duration {
+            self.learn_duration(image, duration);
+            if let Some(run) = self.open_run() {
+                run.end(image, Ended::Built);
+            }
+        }
+        self.failing.remove(image);
+    }
+
     /// Adds a `prepare` that succeeded.
     pub fn add_prepared(&mut self, prepared: Prepared) {
         self.prepared.insert(prepared.image.clone(), prepared);

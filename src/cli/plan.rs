@@ -18,12 +18,13 @@ use crate::cli::settled::part::Reach;
 use crate::cli::settled::{self, Found, Settled};
 use crate::cli::{args, engines};
 use crate::clock::now;
+use crate::digest::Digest;
 use crate::engine::Engine;
 use crate::gather::inputs;
 use crate::gather::stat::Keep;
 use crate::history::{History, Presence, Record};
 use crate::image::{ImageId, ImageName};
-use crate::ledger;
+use crate::ledger::{self, Partial, Warning};
 use crate::plan::{Decision, Facts, Plan, Row, Step, source_keys};
 use crate::published::Published;
 use crate::report::sentence;
@@ -167,7 +168,7 @@ impl Look {
         selected: &Selected,
         wishes: Wishes<'_>,
     ) -> Result<Option<Self>, Failure> {
-        let (mut history, warnings) = ledger::read(&session.state)?;
+        let (mut history, unread, warnings) = read_ledger(session)?;
         session.published.iter().for_each(|published| published.tell(&mut history));
         for warning in warnings {
             write(&mut io::stderr(), &format!("warning: {warning}\n"));
@@ -188,7 +189,12 @@ impl Look {
         let published = wishes.believes.then(|| Published::recorded(&history));
         let facts = facts(session, &present, published.as_ref());
         let facts = Facts { aged_at: wishes.aged_at, ..facts };
-        let planned = plan((session, &facts), &history, gathered, &selected.images, wishes);
+        let mut planned = plan((session, &facts), &history, gathered, &selected.images, wishes);
+        if planned.plan.has_key_of(&unread) {
+            // What another image was once: rare enough for reading everything.
+            history = ledger::read(&session.state)?.0;
+            planned.plan = planned.again((session, &facts), &history, &selected.images, wishes);
+        }
         if session.part.as_ref().is_some_and(|part| part.falls_short(&planned.plan)) {
             return Ok(None);
         }
@@ -284,6 +290,20 @@ impl Look {
         let plan = json!({ "version": 1, "engine": session.choice.class, "steps": steps });
         format!("{plan}\n")
     }
+}
+
+/// Reads the ledger; for a part of a workspace only the records of its images, with the build keys
+/// of all others.
+fn read_ledger(session: &Session) -> Result<(History, Vec<Digest>, Vec<Warning>), Failure> {
+    if session.part.is_none() {
+        let (history, warnings) = ledger::read(&session.state)?;
+        return Ok((history, Vec::new(), warnings));
+    }
+    let names: BTreeSet<&str> =
+        session.loaded.graph.iter().map(|(_, image)| image.spec.name.as_str()).collect();
+    let (partial, warnings) = ledger::skim(&session.state, &|image| names.contains(image))?;
+    let Partial { history, unread } = partial;
+    Ok((history, unread, warnings))
 }
 
 /// Where the output of a record is. Without an engine, what is recorded is taken to be there.

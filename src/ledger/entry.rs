@@ -92,6 +92,11 @@ pub(super) enum Durability {
 }
 
 impl Entry {
+    /// Reads the first of some bytes, and says what is behind it.
+    pub(super) fn take(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        postcard::take_from_bytes(bytes).ok()
+    }
+
     /// Whether it has to survive a power cut. A killed process loses neither kind: the bytes are
     /// with the kernel when `append` returns.
     ///
@@ -118,8 +123,18 @@ impl Entry {
         }
     }
 
+    /// Fails where entries cannot have happened, in this order, after a history.
+    pub(super) fn check<'a>(
+        entries: impl IntoIterator<Item = &'a Self>,
+        history: &History,
+    ) -> Result<(), NoRun> {
+        let is_open = history.last_run.as_ref().is_some_and(|run| run.finished.is_none());
+        entries.into_iter().try_fold(is_open, |is_open, entry| entry.leaves_run_open(is_open))?;
+        Ok(())
+    }
+
     /// Whether a run is open after it, where one was or was not before.
-    pub(super) fn leaves_run_open(&self, is_open: bool) -> Result<bool, NoRun> {
+    fn leaves_run_open(&self, is_open: bool) -> Result<bool, NoRun> {
         match self {
             Self::RunStarted { .. } => Ok(true),
             Self::LastRun(run) => Ok(run.finished.is_none()),

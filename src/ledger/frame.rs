@@ -150,14 +150,15 @@ pub(super) fn split(file: &[u8]) -> (Vec<Frame<'_>>, Rest) {
 impl Frame<'_> {
     /// The entries; `None` where a single bit of the frame, or of the check of the frame before it,
     /// is not what was written, or where the payload is not a sequence of entries.
-    pub(super) fn entries(&self) -> Option<Vec<Entry>> {
+    /// `take` reads the first of some bytes, and says what is behind it.
+    pub(super) fn entries<E>(&self, take: impl Fn(&[u8]) -> Option<(E, &[u8])>) -> Option<Vec<E>> {
         if frame_check(self.previous, self.payload) != self.check {
             return None;
         }
         let mut entries = Vec::new();
         let mut rest = self.payload;
         while !rest.is_empty() {
-            let (entry, behind) = postcard::take_from_bytes(rest).ok()?;
+            let (entry, behind) = take(rest)?;
             entries.push(entry);
             rest = behind;
         }

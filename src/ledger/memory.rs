@@ -46,10 +46,7 @@ impl Memory {
 
     /// Fails where these entries cannot have happened, in this order, after all before them.
     pub(super) fn check(&self, entries: &[Entry]) -> Result<(), NoRun> {
-        let last_run = self.history.last_run.as_ref();
-        let is_open = last_run.is_some_and(|run| run.finished.is_none());
-        entries.iter().try_fold(is_open, |is_open, entry| entry.leaves_run_open(is_open))?;
-        Ok(())
+        Entry::check(entries, &self.history)
     }
 
     /// Repeats entries, all of them or, where they cannot have happened, none.

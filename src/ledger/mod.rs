@@ -61,6 +61,7 @@ mod memory;
 mod recover;
 mod rest;
 mod run_id;
+mod skim;
 mod store;
 
 use std::fs::File;
@@ -79,6 +80,7 @@ pub use crate::ledger::lock::{Holder, Lock};
 use crate::ledger::memory::Memory;
 use crate::ledger::recover::{End, Tail, Trusted, Unreadable};
 pub use crate::ledger::rest::Resting;
+pub use crate::ledger::skim::Partial;
 
 /// A ledger smaller than this many bytes is never rewritten: it is read in a few milliseconds.
 const COMPACT_FROM: u64 = 1 << 20;
@@ -206,28 +208,46 @@ pub fn run_id_after(last: Option<&str>, now: u64) -> String {
 ///
 /// Nothing is changed on the disk: damage is said, and stays for the next writer to cut off.
 pub fn read(state: &Path) -> Result<(History, Vec<Warning>), LedgerError> {
+    let (memory, warnings) = read_with(state, recover::recover)?;
+    Ok((memory.into_history(), warnings))
+}
+
+/// The same without the records of images that are not wanted.
+pub fn skim(
+    state: &Path,
+    is_wanted: &(dyn Fn(&str) -> bool + Sync),
+) -> Result<(Partial, Vec<Warning>), LedgerError> {
+    read_with(state, |file| recover::skim(file, is_wanted))
+}
+
+fn read_with<M: Default>(
+    state: &Path,
+    recover: impl Fn(&[u8]) -> Result<Trusted<M>, Unreadable>,
+) -> Result<(M, Vec<Warning>), LedgerError> {
     // Cutting and appending at the same place, a writer can show us half of either. The second look
     // finds such a file whole, and a damaged one damaged.
-    match read_once(state)? {
-        (_, Some(_)) => read_once(state).map(|(history, damage)| (history, Vec::from_iter(damage))),
-        (history, None) => Ok((history, Vec::new())),
+    match read_once(state, &recover)? {
+        (_, Some(_)) => {
+            let (memory, damage) = read_once(state, recover)?;
+            Ok((memory, Vec::from_iter(damage)))
+        }
+        (memory, None) => Ok((memory, Vec::new())),
     }
 }
 
-fn read_once(state: &Path) -> Result<(History, Option<Warning>), LedgerError> {
+fn read_once<M: Default>(
+    state: &Path,
+    recover: impl Fn(&[u8]) -> Result<Trusted<M>, Unreadable>,
+) -> Result<(M, Option<Warning>), LedgerError> {
     let path = file(state);
-    let Some(bytes) = store::read(&path)? else { return Ok((History::default(), None)) };
+    let Some(bytes) = store::read(&path)? else { return Ok((M::default(), None)) };
     let damaged = |at, records| Warning::Damaged { path: path.clone(), at, records, kept: None };
-    match recover::recover(&bytes) {
+    match recover(&bytes) {
         Err(Unreadable::Newer(version)) => Err(LedgerError::Newer { path, version }),
-        Err(Unreadable::Headless { entries }) => {
-            Ok((History::default(), Some(damaged(0, entries))))
-        }
+        Err(Unreadable::Headless { entries }) => Ok((M::default(), Some(damaged(0, entries)))),
         Ok(Trusted { memory, end, tail, .. }) => match tail {
-            Tail::Damaged { entries } => {
-                Ok((memory.into_history(), Some(damaged(end.offset, entries))))
-            }
-            Tail::Clean | Tail::Torn => Ok((memory.into_history(), None)),
+            Tail::Damaged { entries } => Ok((memory, Some(damaged(end.offset, entries)))),
+            Tail::Clean | Tail::Torn => Ok((memory, None)),
         },
     }
 }

@@ -6,9 +6,11 @@
 
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
+use crate::history::NoRun;
 use crate::ledger::entry::Entry;
-use crate::ledger::frame::{self, Check, Frame, HEADER_LENGTH, Header, Rest};
+use crate::ledger::frame::{self, Check, HEADER_LENGTH, Header, Rest};
 use crate::ledger::memory::Memory;
+use crate::ledger::skim::{Partial, Skimmed};
 
 /// Why nothing of a file can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +26,9 @@ pub(super) enum Unreadable {
 
 /// The part of a ledger that can be believed.
 #[derive(Debug)]
-pub(super) struct Trusted {
+pub(super) struct Trusted<M = Memory> {
     /// What its entries add up to.
-    pub(super) memory: Memory,
+    pub(super) memory: M,
     /// Where it ends.
     pub(super) end: End,
     /// The version of its format.
@@ -63,17 +65,34 @@ pub(super) enum Tail {
 
 /// Reads a whole ledger.
 pub(super) fn recover(file: &[u8]) -> Result<Trusted, Unreadable> {
+    add_up(file, Entry::take, Memory::apply)
+}
+
+/// Reads a whole ledger, but only the records of images that are wanted.
+pub(super) fn skim(
+    file: &[u8],
+    is_wanted: &(dyn Fn(&str) -> bool + Sync),
+) -> Result<Trusted<Partial>, Unreadable> {
+    add_up(file, |bytes| Skimmed::take(bytes, is_wanted), Partial::apply)
+}
+
+fn add_up<M: Default, E: Send>(
+    file: &[u8],
+    take: impl Fn(&[u8]) -> Option<(E, &[u8])> + Sync,
+    apply: impl Fn(&mut M, Vec<E>) -> Result<(), NoRun>,
+) -> Result<Trusted<M>, Unreadable> {
     let header = frame::read_header(file);
     if let Header::Newer(version) = header {
         return Err(Unreadable::Newer(version));
     }
     let (frames, rest) = frame::split(file);
     // Checking and decoding is nearly all of the work and needs no order, so all cores do it.
-    let entries: Vec<Option<Vec<Entry>>> = frames.par_iter().map(Frame::entries).collect();
+    let entries: Vec<Option<Vec<E>>> =
+        frames.par_iter().map(|frame| frame.entries(&take)).collect();
     let Header::Known { version, snapshot } = header else {
         return Err(Unreadable::Headless { entries: count(&entries) });
     };
-    let (memory, good, entries) = remember(entries);
+    let (memory, good, entries) = remember(entries, apply);
     let end = frames[..good].last().map_or(
         End { offset: HEADER_LENGTH as u64, check: Check::default() },
         |frame| End { offset: frame.end as u64, check: frame.check },
@@ -89,13 +108,16 @@ pub(super) fn recover(file: &[u8]) -> Result<Trusted, Unreadable> {
 
 /// Adds up the frames before the first that cannot be believed, and says how many they are, and how
 /// many whole entries there are from there on.
-fn remember(frames: Vec<Option<Vec<Entry>>>) -> (Memory, usize, usize) {
-    let mut memory = Memory::default();
+fn remember<M: Default, E>(
+    frames: Vec<Option<Vec<E>>>,
+    apply: impl Fn(&mut M, Vec<E>) -> Result<(), NoRun>,
+) -> (M, usize, usize) {
+    let mut memory = M::default();
     let mut good = 0;
     let mut frames = frames.into_iter();
     for frame in frames.by_ref() {
         let Some(entries) = frame else { break };
-        if memory.apply(entries).is_err() {
+        if apply(&mut memory, entries).is_err() {
             break;
         }
         good += 1;
@@ -103,6 +125,6 @@ fn remember(frames: Vec<Option<Vec<Entry>>>) -> (Memory, usize, usize) {
     (memory, good, count(frames.as_slice()))
 }
 
-fn count(frames: &[Option<Vec<Entry>>]) -> usize {
+fn count<E>(frames: &[Option<Vec<E>>]) -> usize {
     frames.iter().flatten().map(Vec::len).sum()
 }

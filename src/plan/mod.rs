@@ -158,6 +158,12 @@ impl Plan {
         self.steps.iter().filter(|step| step.decision != Decision::Fresh)
     }
 
+    /// Whether one of these is the build key of something that is to be done.
+    pub fn has_key_of(&self, keys: &[Digest]) -> bool {
+        let own: BTreeSet<&Digest> = self.work().filter_map(|step| step.key.as_ref()).collect();
+        keys.iter().any(|key| own.contains(key))
+    }
+
     /// How many images it is about.
     pub fn len(&self) -> usize {
         self.steps.len() + self.beside.len()

@@ -34,6 +34,25 @@ impl Model {
         }
     }
 
+    /// Who reads the records of one image knows of all others under which keys there are some, and
+    /// everything else as it is.
+    fn check_skimmed(&self, Partial { history, unread }: &Partial) {
+        let is_wanted = |record: &Record| record.image.as_str() == "image-0";
+        let mut expected = self.history.clone();
+        expected.records.retain(|_, record| is_wanted(record));
+        expected.by_key = history.by_key.clone();
+        assert_eq!(*history, expected);
+        let unwanted = self.written.iter().filter(|record| !is_wanted(record));
+        let unwanted: BTreeSet<Digest> = unwanted.map(|record| record.build_key).collect();
+        assert_eq!(unread.iter().copied().collect::<BTreeSet<_>>(), unwanted);
+        for (key, record) in &self.history.by_key {
+            assert!(unread.contains(key) || history.by_key.get(key) == Some(record));
+        }
+        for (key, record) in &history.by_key {
+            assert!(unread.contains(key) || self.history.by_key.get(key) == Some(record));
+        }
+    }
+
     /// Keeps the last record of each image and the newest of each key, of those eight an image.
     fn compact(&mut self) {
         let of_use = |later: &[Arc<Record>], one: &Record| {
@@ -152,6 +171,7 @@ proptest! {
             assert_eq!(*ledger.history(), model.history);
         }
         assert_eq!(read(&workspace.state()).unwrap().0, model.history);
+        model.check_skimmed(&skim(&workspace.state(), &|image| image == "image-0").unwrap().0);
     }
 
     #[test]

@@ -268,3 +268,27 @@ fn a_plan_of_a_part_opens_no_dockerfile_of_another() {
         assert!((1..12).contains(&opened), "{verb} opens {opened} Dockerfiles");
     }
 }
+
+/// Images of which each can become what the other is.
+const TWINS: &str = "
+    //- images/one/Dockerfile
+    FROM scratch
+    COPY f /
+    //- images/one/f
+    one
+    //- images/two/Dockerfile
+    FROM scratch
+    COPY f /
+    //- images/two/f
+    two
+";
+
+#[test]
+fn what_an_image_outside_of_the_part_was_built_as_is_known() {
+    let become_the_other = |tree: &Workspace| tree.write("images/one/f", "two\n");
+    compare(TWINS, [("the content of another image", become_the_other as fn(&Workspace))]);
+    let tree = Workspace::new(TWINS);
+    settled(&tree);
+    become_the_other(&tree);
+    tree.imgraph("plan").exits(0).mentions("restore  one");
+}
