@@ -190,7 +190,7 @@ impl Look {
         let facts = facts(session, &present, published.as_ref());
         let facts = Facts { aged_at: wishes.aged_at, ..facts };
         let mut planned = plan((session, &facts), &history, gathered, &selected.images, wishes);
-        if planned.plan.has_key_of(&unread) {
+        if planned.plan.has_sought(&unread) {
             // What another image was once: rare enough for reading everything.
             history = ledger::read(&session.state)?.0;
             planned.plan = planned.again((session, &facts), &history, &selected.images, wishes);

@@ -1,9 +1,10 @@
-//! A directory that nothing is read outside of: every path is relative to it, and no link is
-//! followed by the kernel.
+//! A directory that nothing is read outside of: every path is relative to it, and the kernel follows
+//! no link to what is read. Only who looks whether something has changed has links followed
+//! ([`Root::look`], [`Nearby`]).
 //!
 //! Whoever wants to follow a link reads its text and asks again, so that `../../etc/passwd` ends at
 //! the root (moby/buildkit `cache/contenthash/path.go`, `rootPath`). No descriptor but the root's
-//! is held longer than one directory is listed, so that depth costs none.
+//! and that of one [`Nearby`] is held longer than one directory is listed, so that depth costs none.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -90,8 +91,8 @@ pub enum Kind {
 /// A directory whose paths are looked at one directory after the other: the kernel walks to where
 /// the last ones were only once.
 #[derive(Debug)]
-pub struct Nearby {
-    root: Root,
+pub struct Nearby<'a> {
+    root: &'a Root,
     /// A directory below, by its path, that contains the last ones.
     around: Option<(Vec<u8>, Root)>,
 }
@@ -106,7 +107,7 @@ pub struct Folder {
 }
 
 impl Root {
-    /// Opens a directory; here, and only here, links are followed.
+    /// Opens a directory; links are followed.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
@@ -178,25 +179,27 @@ impl Root {
     }
 }
 
-impl Nearby {
-    /// Opens a directory.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { root: Root::open(path)?, around: None })
+impl<'a> Nearby<'a> {
+    /// Looks begin at the root.
+    pub fn new(root: &'a Root) -> Self {
+        Self { root, around: None }
     }
 
     /// An open directory from which to look at what is in `directory`, and how much of the paths in
     /// there leads to it.
     pub fn of(&mut self, directory: &[u8]) -> (&Root, usize) {
-        let is_around = |(path, _): &(Vec<u8>, Root)| {
-            directory.strip_prefix(&**path).is_some_and(|rest| rest.starts_with(b"/"))
+        // What is behind two slashes would be a path from the root of the machine.
+        let leads_to = |path: &[u8]| match directory.strip_prefix(path) {
+            Some([b'/', rest @ ..]) => !rest.is_empty() && !rest.starts_with(b"/"),
+            _ => false,
         };
-        if !self.around.as_ref().is_some_and(is_around) {
-            let parent =
-                directory.iter().rposition(|byte| *byte == b'/').map(|at| &directory[..at]);
-            self.around =
-                parent.and_then(|path| Some((path.to_vec(), self.root.below(path).ok()?)));
+        if !self.around.as_ref().is_some_and(|(path, _)| leads_to(path)) {
+            let slash = directory.iter().rposition(|byte| *byte == b'/');
+            let parent = slash.map(|at| &directory[..at]).filter(|path| leads_to(path));
+            let open = |path: &[u8]| Some((path.to_vec(), self.root.below(path).ok()?));
+            self.around = parent.and_then(open);
         }
-        self.around.as_ref().map_or((&self.root, 0), |(path, around)| (around, path.len() + 1))
+        self.around.as_ref().map_or((self.root, 0), |(path, around)| (around, path.len() + 1))
     }
 }
 
@@ -349,8 +352,9 @@ mod tests {
         }
         symlink("a/b", path.join("link")).unwrap();
         let root = Root::open(path).unwrap();
-        let mut nearby = Nearby::open(path).unwrap();
-        for directory in ["", "a", "a/b", "a/b/c", "ab/c", "a/b", "link/c", "gone/x", "a/b/f/x"] {
+        let mut nearby = Nearby::new(&root);
+        let odd = ["link/c", "gone/x", "a/b/f/x", "a/", "a//b", "a/b", "a/b//c", "a//", "/"];
+        for directory in ["", "a", "a/b", "a/b/c", "ab/c", "a/b"].iter().chain(&odd) {
             let name = if directory.is_empty() { "f".to_owned() } else { format!("{directory}/f") };
             let (from, skip) = nearby.of(directory.as_bytes());
             let found = from.look(&name.as_bytes()[skip..], Look::Itself).unwrap();

@@ -106,6 +106,8 @@ pub struct Step {
     pub waits_for: Vec<ImageId>,
     /// The build key, where it is known.
     pub key: Option<Digest>,
+    /// The key that was looked up: where parents are not known yet, with those as they were.
+    sought: Option<Digest>,
     /// The predicted duration in milliseconds, where there is history.
     pub predicted: Option<u64>,
     /// The record that stands for the image if nothing is built.
@@ -158,10 +160,10 @@ impl Plan {
         self.steps.iter().filter(|step| step.decision != Decision::Fresh)
     }
 
-    /// Whether one of these is the build key of something that is to be done.
-    pub fn has_key_of(&self, keys: &[Digest]) -> bool {
-        let own: BTreeSet<&Digest> = self.work().filter_map(|step| step.key.as_ref()).collect();
-        keys.iter().any(|key| own.contains(key))
+    /// Whether one of these is a key that was looked up for something that is to be done.
+    pub fn has_sought(&self, keys: &[Digest]) -> bool {
+        let sought: BTreeSet<&Digest> = self.work().filter_map(|it| it.sought.as_ref()).collect();
+        keys.iter().any(|key| sought.contains(key))
     }
 
     /// How many images it is about.
@@ -237,6 +239,7 @@ fn unprepared(image: ImageId, cause: &PrepareCause) -> Step {
         reasons: vec![Reason::PrepareNeeded { cause: cause.clone() }],
         waits_for: Vec::new(),
         key: None,
+        sought: None,
         predicted: None,
         record: None,
     }
@@ -270,8 +273,8 @@ fn decide_now_or_later(
         Verdict::Fresh(_) | Verdict::Restore(_) => (Decision::Pending, Vec::new(), None),
         Verdict::Rebuild(reasons) => (Decision::Rebuild, reasons, None),
     };
-    let key = is_final.then_some(key);
-    Step { image, decision, reasons, waits_for, key, predicted: None, record }
+    let (key, sought) = (is_final.then_some(key), Some(key));
+    Step { image, decision, reasons, waits_for, key, sought, predicted: None, record }
 }
 
 /// What a build key calls for, whatever the age.

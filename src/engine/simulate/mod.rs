@@ -26,7 +26,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -101,10 +101,18 @@ enum ContentOf {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Change {
-    Image { id: OciDigest },
-    Tag { id: OciDigest, references: Vec<String> },
-    Push { id: OciDigest, references: Vec<String> },
-    Remove { id: OciDigest },
+    /// There is an image, and this is what points at it now.
+    Tag {
+        id: OciDigest,
+        references: Vec<String>,
+    },
+    Push {
+        id: OciDigest,
+        references: Vec<String>,
+    },
+    Remove {
+        id: OciDigest,
+    },
 }
 
 #[derive(Debug)]
@@ -112,8 +120,8 @@ struct Store {
     path: PathBuf,
     /// Whether the file ends in a line that a killed process did not finish.
     is_torn: bool,
-    images: BTreeSet<OciDigest>,
-    tags: BTreeMap<String, OciDigest>,
+    images: BTreeSet<Arc<OciDigest>>,
+    tags: BTreeMap<String, Arc<OciDigest>>,
 }
 
 impl Simulate {
@@ -238,7 +246,6 @@ impl Engine for Simulate {
         };
         let id = oci(&id);
         let mut store = self.store();
-        store.change(Change::Image { id: id.clone() })?;
         let references = request.references.clone();
         store.change(Change::Tag { id: id.clone(), references: references.clone() })?;
         let diff_ids = vec![id.clone()];
@@ -252,7 +259,7 @@ impl Engine for Simulate {
         let store = self.store();
         let presence = |output: &&Output| {
             if store.images.contains(&output.id) {
-                output.presence(|reference| store.tags.get(reference) == Some(&output.id))
+                output.presence(|reference| store.points_at(reference, &output.id))
             } else {
                 Presence::Missing
             }
@@ -314,7 +321,7 @@ impl Engine for Simulate {
             send::send(registry, id, references, &self.scratch, (cancel, progress))?;
         }
         let mut store = self.store();
-        let strangers = references.iter().find(|reference| store.tags.get(*reference) != Some(id));
+        let strangers = references.iter().find(|reference| !store.points_at(reference, id));
         if let Some(reference) = strangers {
             let text = format!("`{reference}` is not image {id} in the store");
             return Err(EngineError::Unavailable(text));
@@ -351,6 +358,10 @@ impl Store {
         Ok(store)
     }
 
+    fn points_at(&self, reference: &str, id: &OciDigest) -> bool {
+        self.tags.get(reference).is_some_and(|tagged| **tagged == *id)
+    }
+
     fn change(&mut self, change: Change) -> Result<(), EngineError> {
         let failed =
             |source| EngineError::File { action: "write", path: self.path.clone(), source };
@@ -373,18 +384,17 @@ impl Store {
 
     fn apply(&mut self, change: Change) {
         match change {
-            Change::Image { id } => {
-                self.images.insert(id);
-            }
             Change::Tag { id, references } => {
+                let id = Arc::new(id);
                 for reference in references {
-                    self.tags.insert(reference, id.clone());
+                    self.tags.insert(reference, Arc::clone(&id));
                 }
+                self.images.insert(id);
             }
             // The registries are not kept: nothing asks what they have.
             Change::Push { .. } => (),
             Change::Remove { id } => {
-                self.tags.retain(|_, tagged| *tagged != id);
+                self.tags.retain(|_, tagged| **tagged != id);
                 self.images.remove(&id);
             }
         }

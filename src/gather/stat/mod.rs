@@ -174,10 +174,11 @@ impl StatCache {
 
     /// Looks once at everything that is written down. `root` is the workspace's.
     pub fn changed(&self, root: &Path) -> Changed {
+        let Ok(root) = Root::open(root) else { return Changed::More };
         // One descriptor for all would go from core to core with each look.
-        let open = || Nearby::open(root).ok();
-        let changed = self.old.try_collect(open, |nearby, path, rows| {
-            let (root, skip) = nearby.as_mut()?.of(path);
+        let begin = || Nearby::new(&root);
+        let changed = self.old.try_collect(begin, |nearby, path, rows| {
+            let (root, skip) = nearby.of(path);
             let mut changed = Vec::new();
             let mut full = path.to_vec();
             if !full.is_empty() {

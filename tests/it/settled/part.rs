@@ -287,6 +287,19 @@ const TWINS: &str = "
 fn what_an_image_outside_of_the_part_was_built_as_is_known() {
     let become_the_other = |tree: &Workspace| tree.write("images/one/f", "two\n");
     compare(TWINS, [("the content of another image", become_the_other as fn(&Workspace))]);
+    let base = "
+    //- images/base/Dockerfile
+    FROM scratch
+    COPY f /
+    //- images/base/f
+    base
+";
+    let children = base.to_owned() + &TWINS.replace("FROM scratch", "FROM base");
+    let with_its_base = |tree: &Workspace| {
+        tree.write("images/base/f", "other\n");
+        tree.write("images/one/f", "two\n");
+    };
+    compare(&children, [("the same, and a base", with_its_base as fn(&Workspace))]);
     let tree = Workspace::new(TWINS);
     settled(&tree);
     become_the_other(&tree);
