@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Digest, OciDigest};
 use crate::image::{ImageName, Platform};
 
-/// One successful build.
+/// One successful build. `ledger::skim` knows the order of its fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The image.
@@ -41,7 +41,7 @@ pub struct Record {
     pub leaves: Vec<u8>,
 }
 
-/// A built image in an engine's store.
+/// A built image in an engine's store. `ledger::skim` knows the order of its fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The id in the store: for buildah and Docker's graph driver the config digest.

@@ -18,7 +18,7 @@ pub(super) const OUTPUTS_PER_IMAGE: usize = 8;
 
 /// How many outputs that are not the last of their image a snapshot keeps at least; where there are
 /// more images, as many as images. Without a common bound, an active workspace of 10,000 images
-/// would reach 80,000 records, and every `plan` would read them.
+/// would reach 80,000 records, and every plan of the whole would read them.
 pub(super) const OLDER_OUTPUTS: usize = 1_024;
 
 /// How many entries a snapshot puts into a frame: enough for BLAKE3 to use wide registers, which it
